@@ -1,0 +1,210 @@
+"""The last minutes of one series: exact answers for any duration, at the same small cost."""
+
+from array import array
+from bisect import bisect_left
+from typing import NamedTuple
+
+from marketflow.domain.stat import PriceStat
+
+_COMPACT_ROWS = 512  # fewer expired rows than this are not worth a move
+_COMPACT_SHARE = 16  # expired rows may take 1/16 of the memory
+_WRAP = 1 << 32  # running counts and row keys are kept in 32 bits
+
+
+class Latest(NamedTuple):
+    """The newest tick of a series: the last one received."""
+
+    at_mono: int
+    price: float
+    timestamp_ms: int
+
+
+class Extreme(NamedTuple):
+    """The highest or lowest price of a span, when it was, and how many ticks the span holds."""
+
+    price: float
+    timestamp_ms: int
+    ticks: int
+
+
+class Mean(NamedTuple):
+    """What the mean of a span is made of, ready to be merged with another series' span."""
+
+    ticks: int
+    total: float
+    low: float
+    high: float
+
+
+class _Edge:
+    """A monotonic stack: the extremes of every suffix of the series, oldest first.
+
+    The first entry at or after an edge is the extreme of everything after that edge. Prices are
+    kept negated for the highest, so that one comparison serves both.
+    """
+
+    __slots__ = ("ats", "prices", "start", "timestamps")
+
+    def __init__(self) -> None:
+        self.ats = array("q")
+        self.prices = array("d")
+        self.timestamps = array("q")
+        self.start = 0  # entries before it have expired
+
+    def push(self, at: int, price: float, timestamp_ms: int) -> None:
+        prices = self.prices
+        while len(prices) > self.start and prices[-1] >= price:
+            del prices[-1], self.ats[-1], self.timestamps[-1]
+        self.ats.append(at)
+        prices.append(price)
+        self.timestamps.append(timestamp_ms)
+
+    def expire(self, before: int) -> None:
+        ats, start = self.ats, self.start
+        while start < len(ats) and ats[start] < before:
+            start += 1
+        if start > _COMPACT_ROWS and start * _COMPACT_SHARE > len(ats):
+            del ats[:start], self.prices[:start], self.timestamps[:start]
+            start = 0
+        self.start = start
+
+    def first(self, since: int) -> int:
+        return bisect_left(self.ats, since, self.start)
+
+
+class PriceWindow:
+    """The ticks of one series within *span_ms*, one row per distinct millisecond.
+
+    Keys (`at`, `since`) are monotonic milliseconds. Suffix-extreme stacks answer the highest and
+    the lowest, prefix sums the mean; each answer costs a binary search, whatever the duration.
+    Running sums are kept in two parts, together 77 bits: plain ones drift past 1e-9 in a month.
+
+    Not locked: its pair's lock guards it.
+    """
+
+    __slots__ = (
+        "_ats",
+        "_base",
+        "_carries",
+        "_counts",
+        "_highs",
+        "_lows",
+        "_opens",
+        "_origin",
+        "_span_ms",
+        "_start",
+        "_sums",
+        "latest",
+    )
+
+    def __init__(self, span_ms: int) -> None:
+        self._span_ms = span_ms
+        self._origin = 0  # keys are stored relative to it: four bytes a row instead of eight
+        self._ats = array("I")
+        self._counts = array("I")  # running count, this row included, modulo 2**32
+        self._sums = array("d")  # running sum, this row included
+        self._carries = array("f")  # what the running sum lost by rounding
+        self._opens = array("d")
+        self._base = (0, 0.0, 0.0)  # running count, sum and carry before the first row kept
+        self._start = 0  # rows before it have expired
+        self._lows = _Edge()
+        self._highs = _Edge()
+        self.latest: Latest | None = None
+
+    def __len__(self) -> int:
+        return len(self._ats) - self._start
+
+    def add(self, at: int, stat: PriceStat, price: float, timestamp_ms: int) -> None:
+        """Add the ticks of one millisecond; *price* is the last received, with its timestamp.
+
+        A series never goes backwards: an earlier *at* counts as the newest one so far.
+        """
+        latest = self.latest
+        count, total, carry = self._running(stat)
+        if latest is not None and at <= latest.at_mono:
+            at = latest.at_mono
+            self._counts[-1], self._sums[-1], self._carries[-1] = count, total, carry
+        else:
+            if at - self._origin >= _WRAP or latest is None:
+                self._move_origin(at)
+            self._ats.append(at - self._origin)
+            self._counts.append(count)
+            self._sums.append(total)
+            self._carries.append(carry)
+            self._opens.append(stat.open)
+        self._lows.push(at, stat.low, stat.low_ms)
+        self._highs.push(at, -stat.high, stat.high_ms)
+        self.latest = Latest(at, price, timestamp_ms)
+        self._expire(at - self._span_ms)
+
+    def extreme(self, since: int, *, highest: bool) -> Extreme | None:
+        """Return the highest or lowest price at or after *since*; None without ticks."""
+        i = self._first(since)
+        if i == len(self._ats):
+            return None
+        edge = self._highs if highest else self._lows
+        j = edge.first(since)
+        price = edge.prices[j]
+        count = self._counts[-1] - (self._counts[i - 1] if i else self._base[0])
+        return Extreme(-price if highest else price, edge.timestamps[j], count % _WRAP)
+
+    def mean(self, since: int) -> Mean | None:
+        """Return count, total and extremes of the prices at or after *since*; None without."""
+        i = self._first(since)
+        if i == len(self._ats):
+            return None
+        if i:
+            before = self._counts[i - 1], self._sums[i - 1], self._carries[i - 1]
+        else:
+            before = self._base
+        count = (self._counts[-1] - before[0]) % _WRAP
+        total = (self._sums[-1] - before[1]) + (self._carries[-1] - before[2])
+        low = self._lows.prices[self._lows.first(since)]
+        high = -self._highs.prices[self._highs.first(since)]
+        return Mean(count, min(max(total, low * count), high * count), low, high)
+
+    def open(self, since: int) -> float | None:
+        """Return the first price at or after *since*."""
+        i = self._first(since)
+        return self._opens[i] if i < len(self._ats) else None
+
+    def _first(self, since: int) -> int:
+        return bisect_left(self._ats, since - self._origin, self._start)
+
+    def _running(self, stat: PriceStat) -> tuple[int, float, float]:
+        count, total, carry = (
+            (self._counts[-1], self._sums[-1], self._carries[-1]) if self._ats else self._base
+        )
+        # an error-free sum of two floats (Knuth), then the parts made disjoint again
+        new = total + stat.total
+        part = new - total
+        carry += (total - (new - part)) + (stat.total - part) + stat.carry
+        both = new + carry
+        return (count + stat.ticks) % _WRAP, both, carry - (both - new)
+
+    def _expire(self, before: int) -> None:
+        ats, start, first = self._ats, self._start, before - self._origin
+        while start < len(ats) and ats[start] < first:
+            start += 1
+        self._start = start
+        self._lows.expire(before)
+        self._highs.expire(before)
+        if start > _COMPACT_ROWS and start * _COMPACT_SHARE > len(ats):
+            self._compact()
+
+    def _compact(self) -> None:
+        start = self._start
+        if start:
+            last = start - 1
+            self._base = self._counts[last], self._sums[last], self._carries[last]
+        for column in (self._ats, self._counts, self._sums, self._carries, self._opens):
+            del column[:start]
+        self._start = 0
+
+    def _move_origin(self, at: int) -> None:
+        """Make room for *at* in the row keys: once at the first tick, then every 49 days."""
+        self._expire(at - self._span_ms)
+        self._compact()
+        shift = at - self._span_ms - self._origin
+        self._ats = array("I", (key - shift for key in self._ats))
+        self._origin += shift
