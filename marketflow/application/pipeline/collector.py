@@ -1,0 +1,207 @@
+"""Fan-in: the one writer of windows, minutes and latest prices."""
+
+import logging
+import threading
+from collections.abc import Callable
+
+from marketflow.application.pipeline.backoff import Throttle
+from marketflow.application.pipeline.channel import Channel
+from marketflow.application.pipeline.messages import Batch, Closing, Origin, Reset
+from marketflow.application.ports import Clock, Instant
+from marketflow.application.state import Market
+from marketflow.application.telemetry import Feed, Telemetry
+from marketflow.domain.errors import ChannelClosed
+from marketflow.domain.minute import MinuteBook, MinuteKey, MinuteRow, MinuteRules
+from marketflow.domain.mode import Mode
+
+log = logging.getLogger(__name__)
+
+_TAKE = 256  # batches taken at once
+_PASS_MS = 100  # late ticks within it share one row
+_WATERMARK_MS = 1_000  # how often the flusher is told it without rows
+_IDLE_S = 0.5
+_HAND_OUT_S = 5.0
+
+
+class Collector:
+    """Puts each source's batches back in order, then into windows and minutes."""
+
+    def __init__(
+        self,
+        batches: Channel[Batch | Reset],
+        closings: Channel[Closing],
+        *,
+        market: Market,
+        rules: MinuteRules,
+        clock: Clock,
+        telemetry: Telemetry,
+        watermark_ms: Callable[[int], int],
+    ) -> None:
+        self._batches = batches
+        self._closings = closings
+        self._market = market
+        self._clock = clock
+        self._telemetry = telemetry
+        self._watermark_ms = watermark_ms
+        self._book = MinuteBook(rules)
+        self._book_lock = threading.Lock()
+        self._early: dict[Origin, dict[int, Batch]] = {}
+        self._next: dict[Origin, int] = {}
+        self._unsent: dict[MinuteKey, MinuteRow] = {}
+        self._next_pass_mono = 0
+        self._told_ms = 0
+        self._rejections = Throttle()
+
+    def run(self) -> None:
+        """Absorb until the channel is closed, then hand out every minute, open ones included."""
+        while True:
+            try:
+                messages = self._batches.take(_TAKE, self._wait_s())
+            except ChannelClosed:
+                break
+            for message in messages:
+                try:
+                    self.receive(message)
+                except Exception:
+                    log.exception("batch could not be absorbed")
+            self.close_minutes(self._clock.now())
+        self._hand_out_all()
+
+    def receive(self, message: Batch | Reset) -> None:
+        """Absorb a batch when all before it have been; switch state on a reset."""
+        if isinstance(message, Reset):
+            self._reset(message)
+            return
+        origin = message.origin
+        expected = self._next.get(origin, 0)
+        if message.number != expected:
+            self._early.setdefault(origin, {})[message.number] = message
+            return
+        early = self._early.get(origin, {})
+        while True:
+            expected += 1
+            self._next[origin] = expected
+            self._settle(message)
+            following = early.pop(expected, None)
+            if following is None:
+                return
+            message = following
+
+    def absorb(self, batch: Batch) -> None:
+        """Add a batch to its windows, if its intake is the current one, and to its minutes."""
+        mode, exchange, intake = batch.origin
+        state = self._market.state
+        if intake == state.intake:
+            offset = batch.received_mono - batch.received_ms
+            for symbol, part in batch.parts.items():
+                pair = state.pairs[symbol]
+                with pair.lock:
+                    for row in part.rows:
+                        pair.add(exchange, row.at_ms + offset, *row[1:])
+        with self._book_lock:
+            for symbol, part in batch.parts.items():
+                for end_ms, stat in part.minutes:
+                    self._book.add(MinuteKey(mode, exchange, symbol, end_ms), stat)
+
+    def restore(self, batch: Batch, complete_from_ms: int) -> None:
+        """Absorb a batch from the journal; minutes begun before *complete_from_ms* are not whole.
+
+        Those feed the window only, never a row.
+        """
+        interval_ms = self._book.rules.interval_ms
+        for part in batch.parts.values():
+            part.minutes[:] = [
+                minute for minute in part.minutes if minute[0] - interval_ms >= complete_from_ms
+            ]
+        self.absorb(batch)
+        self._telemetry.replayed += sum(part.ticks for part in batch.parts.values())
+
+    def close_minutes(self, now: Instant) -> None:
+        """Send the due rows to the flusher, and how far the journal is accounted for."""
+        if now.mono_ms < self._next_pass_mono:
+            return
+        self._next_pass_mono = now.mono_ms + _PASS_MS
+        watermark_ms = self._watermark_ms(now.wall_ms)
+        with self._book_lock:
+            rows = self._book.due(now.wall_ms)
+            self._book.discard(watermark_ms)
+        self._send(rows, watermark_ms)
+
+    def minutes(
+        self, mode: Mode, symbol: str, exchange: str | None, from_ms: int, to_ms: int
+    ) -> list[MinuteRow]:
+        """Return a pair's minutes still in memory whose end is in [from_ms, to_ms); any thread."""
+        with self._book_lock:
+            return list(self._book.rows(mode, symbol, exchange, from_ms, to_ms))
+
+    def _settle(self, batch: Batch) -> None:
+        try:
+            self.absorb(batch)
+        finally:
+            if batch.lane is not None:
+                batch.lane.settle()
+        self._count(batch, self._telemetry.feeds[batch.origin.exchange])
+
+    def _reset(self, reset: Reset) -> None:
+        self._market.state = reset.state
+        for feed in self._telemetry.feeds.values():
+            feed.restart()
+        for origin in [origin for origin in self._next if origin.intake != reset.state.intake]:
+            # given up by its intake: order no longer matters, the ticks do
+            for _, batch in sorted(self._early.pop(origin, {}).items()):
+                self._settle(batch)
+            del self._next[origin]
+        reset.done.set()
+
+    def _count(self, batch: Batch, feed: Feed) -> None:
+        count = sum(part.ticks for part in batch.parts.values())
+        feed.late += batch.late
+        for reason, lines in batch.rejects.items():
+            feed.rejects[reason] = feed.rejects.get(reason, 0) + lines
+            self._tell_rejection(batch, reason, lines)
+        if "worker" in batch.rejects:
+            feed.failure_mono = batch.received_mono
+        if batch.skew_ms:
+            feed.skew_ms = batch.skew_ms
+            feed.skew_mono = batch.received_mono
+        if count:
+            newest = max(part.rows[-1].timestamp_ms for part in batch.parts.values())
+            feed.last_tick_ms = max(feed.last_tick_ms or 0, newest)
+            feed.last_tick_mono = batch.received_mono
+            for part in batch.parts.values():
+                for row in part.rows:
+                    feed.latency.observe((batch.received_ms - row.at_ms) / 1000, row.stat.ticks)
+        # last: a reader that sees the count finds everything else already told
+        feed.aggregated += count
+
+    def _tell_rejection(self, batch: Batch, reason: str, lines: int) -> None:
+        exchange = batch.origin.exchange
+        if total := self._rejections.allow(f"{exchange} {reason}", batch.received_mono, lines):
+            context = {"source": exchange, "reason": reason, "lines": total}
+            log.warning("lines rejected", extra=context)
+
+    def _send(self, rows: list[MinuteRow], watermark_ms: int) -> None:
+        self._unsent.update((row.key, row) for row in rows)
+        if not self._unsent and abs(watermark_ms - self._told_ms) < _WATERMARK_MS:
+            return
+        closing = Closing(list(self._unsent.values()), watermark_ms)
+        # a flusher that is far behind must not stop prices: what has no room is sent later
+        if self._closings.put(closing, timeout=0):
+            self._unsent.clear()
+            self._told_ms = watermark_ms
+
+    def _hand_out_all(self) -> None:
+        with self._book_lock:
+            rows = self._book.touched()
+        self._unsent.update((row.key, row) for row in rows)
+        if not self._closings.put(Closing(list(self._unsent.values()), 0), timeout=_HAND_OUT_S):
+            log.error("last rows were not stored, the journal holds their ticks")
+
+    def _wait_s(self) -> float:
+        with self._book_lock:
+            due_ms = self._book.next_due_ms()
+        if due_ms is None:
+            return _IDLE_S
+        now = self._clock.now()
+        left_s = max(due_ms - now.wall_ms, self._next_pass_mono - now.mono_ms) / 1000
+        return min(_IDLE_S, max(left_s, 0.01))

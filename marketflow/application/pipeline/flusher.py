@@ -1,0 +1,211 @@
+"""The last step of a row: into the outbox, from there to the store, oldest first."""
+
+import logging
+from collections.abc import Sequence
+from time import monotonic
+
+from marketflow.application.pipeline.backoff import Backoff
+from marketflow.application.pipeline.channel import Channel
+from marketflow.application.pipeline.messages import Closing
+from marketflow.application.ports import Clock, Journal, MinuteStore, Outbox
+from marketflow.application.telemetry import Telemetry
+from marketflow.domain.errors import ChannelClosed, StorageUnavailable
+from marketflow.domain.minute import MinuteKey, MinuteRow
+from marketflow.domain.mode import Mode
+
+log = logging.getLogger(__name__)
+
+_BATCH_ROWS = 500
+_MAX_UNSAVED = 100_000
+_TICK_S = 1.0  # how often the store is pinged
+_TRIM_S = 30.0
+
+
+class Condition:
+    """Whether something works, told to the log when it changes."""
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+        self.problem: str | None = None
+        self._since = 0.0
+
+    def fail(self, reason: str) -> None:
+        """Note that it does not work."""
+        if self.problem is None:
+            self._since = monotonic()
+            log.error("rows wait", extra={"failed": self.what, "reason": reason})
+        self.problem = reason
+
+    def succeed(self) -> None:
+        """Note that it works."""
+        if self.problem is not None:
+            for_s = round(monotonic() - self._since, 1)
+            log.info("rows move again", extra={"works": self.what, "for_s": for_s})
+            self.problem = None
+
+
+class Flusher:
+    """Keeps every row until the store has it, through any outage of outbox or store."""
+
+    def __init__(
+        self,
+        closings: Channel[Closing],
+        *,
+        outbox: Outbox,
+        store: MinuteStore,
+        journal: Journal,
+        retention_ms: int,
+        clock: Clock,
+        telemetry: Telemetry,
+    ) -> None:
+        self._closings = closings
+        self._outbox = outbox
+        self._store = store
+        self._journal = journal
+        self._retention_ms = retention_ms
+        self._clock = clock
+        self._telemetry = telemetry
+        self._unsaved: dict[MinuteKey, MinuteRow] = {}
+        self._watermark_ms = 0
+        self._backoff = Backoff(0.2, 2.0)
+        self._retry_at = 0.0
+        self._trim_at = 0.0
+        self.latency_ms: float | None = None
+        self.outbox_state = Condition("outbox")
+        self.store_state = Condition("store")
+
+    def run(self) -> None:
+        """Flush until the channel is closed, then a last time."""
+        while True:
+            try:
+                closings = self._closings.take(_BATCH_ROWS, self._patience_s())
+            except ChannelClosed:
+                break
+            self._step(closings)
+        self._retry_at = 0.0
+        self._step([])
+
+    def flush(self, closings: Sequence[Closing], now: float) -> None:
+        """Take in *closings*, then move rows on; *now* is monotonic seconds."""
+        for closing in closings:
+            for row in closing.rows:
+                known = self._unsaved.get(row.key)
+                if known is None or row.tick_count >= known.tick_count:
+                    self._unsaved[row.key] = row
+            self._watermark_ms = max(self._watermark_ms, closing.watermark_ms)
+        self._save()
+        if now >= self._retry_at:
+            self._drain(now)
+        if now >= self._trim_at:
+            self._trim_at = now + _TRIM_S
+            self._trim()
+
+    def waiting(
+        self, mode: Mode, symbol: str, exchange: str | None, from_ms: int, to_ms: int
+    ) -> list[MinuteRow]:
+        """Return a pair's rows that the store may not have yet; any thread.
+
+        Raises:
+            StorageUnavailable: the outbox cannot be read.
+        """
+        rows = [
+            row
+            for row in list(self._unsaved.values())
+            if (row.mode, row.pair_name) == (mode, symbol)
+            and (exchange is None or row.exchange == exchange)
+            and from_ms <= row.timestamp_ms < to_ms
+        ]
+        if self._outbox.count():
+            rows += self._outbox.rows(mode, symbol, exchange, from_ms, to_ms)
+        return rows
+
+    def waiting_count(self) -> int:
+        """Return how many rows the store does not have yet."""
+        return self._outbox.count() + len(self._unsaved)
+
+    def _step(self, closings: Sequence[Closing]) -> None:
+        try:
+            self.flush(closings, monotonic())
+        except Exception:
+            log.exception("flush failed")
+
+    def _patience_s(self) -> float:
+        if not self.waiting_count():
+            return _TICK_S
+        return min(_TICK_S, max(0.05, self._retry_at - monotonic()))
+
+    def _save(self) -> None:
+        if self._unsaved:
+            try:
+                self._outbox.put(list(self._unsaved.values()))
+            except StorageUnavailable as error:
+                self.outbox_state.fail(str(error))
+                self._bound_unsaved()
+                return
+            self._unsaved.clear()
+        self.outbox_state.succeed()
+        if self._watermark_ms:
+            self._journal.release(self._watermark_ms - self._retention_ms)
+
+    def _bound_unsaved(self) -> None:
+        excess = len(self._unsaved) - _MAX_UNSAVED
+        for key in sorted(self._unsaved, key=lambda key: key.end_ms)[: max(0, excess)]:
+            del self._unsaved[key]
+        if excess > 0:
+            self._note_drop(excess, "neither outbox nor store takes them")
+
+    def _drain(self, now: float) -> None:
+        try:
+            if self._unsaved:  # the outbox fails: straight to the store
+                self._upsert(list(self._unsaved.values()))
+                self._unsaved.clear()
+            while self._outbox.count():
+                rows = self._read_outbox()
+                if not rows:
+                    break
+                self._upsert(rows)
+                if not self._acknowledge(rows):
+                    break
+            started = monotonic()
+            self._store.ping()
+            self.latency_ms = round((monotonic() - started) * 1000, 3)
+        except StorageUnavailable as error:
+            self._telemetry.store_errors += 1
+            self.store_state.fail(str(error))
+            self._retry_at = now + self._backoff.next()
+            return
+        self.store_state.succeed()
+        self._backoff.reset()
+
+    def _read_outbox(self) -> list[MinuteRow]:
+        try:
+            return self._outbox.oldest(_BATCH_ROWS)
+        except StorageUnavailable as error:
+            self.outbox_state.fail(str(error))
+            return []
+
+    def _acknowledge(self, rows: list[MinuteRow]) -> bool:
+        try:
+            self._outbox.acknowledge(rows)
+        except StorageUnavailable as error:
+            self.outbox_state.fail(str(error))
+            return False
+        return True
+
+    def _upsert(self, rows: list[MinuteRow]) -> None:
+        self._store.upsert(rows)
+        self._telemetry.rows_stored += len(rows)
+
+    def _trim(self) -> None:
+        try:
+            dropped = self._outbox.trim(self._clock.now().wall_ms)
+        except StorageUnavailable as error:
+            self.outbox_state.fail(str(error))
+            return
+        if dropped:
+            self._note_drop(dropped, "the outbox is over its bounds")
+
+    def _note_drop(self, rows: int, reason: str) -> None:
+        self._telemetry.rows_dropped += rows
+        self._telemetry.dropped_mono = self._clock.now().mono_ms
+        log.error("rows dropped", extra={"rows": rows, "reason": reason})

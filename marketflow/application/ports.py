@@ -1,0 +1,190 @@
+"""Every port of the service on one screen: what it needs from the world, without saying how."""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple, Protocol
+
+from marketflow.domain.minute import MinuteRow
+from marketflow.domain.mode import Mode
+from marketflow.domain.tick import Decoded
+
+
+class Instant(NamedTuple):
+    """One moment on both clocks, in milliseconds; `wall_ms - mono_ms` is the same for long."""
+
+    mono_ms: int
+    wall_ms: int
+
+
+class Clock(Protocol):
+    """Tells the time."""
+
+    def now(self) -> Instant:
+        """Return this moment."""
+        ...
+
+    def follow(self) -> int:
+        """Return by how far the system's wall clock is ahead of ours; adopt it if that is much."""
+        ...
+
+
+class TickSource(Protocol):
+    """One exchange's feed."""
+
+    exchange: str
+    address: str  # for logs: where the ticks come from; holds no secret
+
+    def chunks(self) -> Iterator[bytes]:
+        """Connect, yield b"" once connected, then chunks of whole lines, until closed.
+
+        Raises:
+            FeedLost: the connection could not be made, ended or fell silent; call again.
+        """
+        ...
+
+    def decode(self, chunk: bytes, received_ms: int) -> Decoded:
+        """Turn a chunk into ticks; never raises for anything an exchange may send."""
+        ...
+
+    def close(self) -> None:
+        """End `chunks` soon, from any thread, for good."""
+        ...
+
+
+class JournalRecord(NamedTuple):
+    """A chunk as it was received."""
+
+    mode: Mode
+    source: str
+    number: int
+    received_ms: int
+    chunk: bytes
+
+
+class JournalStatus(NamedTuple):
+    """What the operator may want to know of the journal."""
+
+    size_bytes: int
+    problem: str | None  # one sentence while chunks are not journaled
+    lost_chunks: int  # not journaled since the start
+
+
+class Journal(Protocol):
+    """Every accepted chunk, on disk before it is queued; one reader at start, many writers."""
+
+    def complete_from_ms(self) -> int:
+        """Return from when on `replay` holds everything; minutes begun earlier are not whole."""
+        ...
+
+    def replay(self) -> Iterator[JournalRecord]:
+        """Yield what earlier processes appended and nobody released, in order of arrival."""
+        ...
+
+    def append(self, record: JournalRecord) -> None:
+        """Write *record* before returning; a failure shows in `status`, never raises."""
+        ...
+
+    def sync(self) -> None:
+        """Force what was appended to the disk; a failure shows in `status`."""
+        ...
+
+    def release(self, before_ms: int) -> None:
+        """Delete segments that hold only chunks received before *before_ms*."""
+        ...
+
+    def status(self) -> JournalStatus:
+        """Describe the journal."""
+        ...
+
+    def close(self) -> None:
+        """Sync and close; appending afterwards is an error."""
+        ...
+
+
+class Outbox(Protocol):
+    """Rows on their way to the store: durable, one version per key, the better informed wins."""
+
+    def put(self, rows: Sequence[MinuteRow]) -> None:
+        """Keep *rows*, durably on return.
+
+        Raises:
+            StorageUnavailable: nothing was kept.
+        """
+        ...
+
+    def oldest(self, limit: int) -> list[MinuteRow]:
+        """Return up to *limit* rows, oldest first.
+
+        Raises:
+            StorageUnavailable: the outbox cannot be read.
+        """
+        ...
+
+    def acknowledge(self, rows: Sequence[MinuteRow]) -> None:
+        """Delete *rows* where key and tick count are still the same.
+
+        Raises:
+            StorageUnavailable: they will be offered again, which is harmless.
+        """
+        ...
+
+    def rows(
+        self, mode: Mode, symbol: str, exchange: str | None, from_ms: int, to_ms: int
+    ) -> list[MinuteRow]:
+        """Return the kept rows of a pair whose end is in [from_ms, to_ms).
+
+        Raises:
+            StorageUnavailable: the outbox cannot be read.
+        """
+        ...
+
+    def trim(self, now_ms: int) -> int:
+        """Drop the oldest rows over the outbox's bounds and return how many were dropped.
+
+        Raises:
+            StorageUnavailable: the outbox cannot be written.
+        """
+        ...
+
+    def count(self) -> int:
+        """Return how many rows wait, without touching the disk."""
+        ...
+
+    def close(self) -> None:
+        """Close every connection."""
+        ...
+
+
+class MinuteStore(Protocol):
+    """The table `market_data`."""
+
+    backend: str
+
+    def upsert(self, rows: Sequence[MinuteRow]) -> None:
+        """Write *rows* in one transaction; of two versions the one with more ticks stays.
+
+        Raises:
+            StorageUnavailable: nothing can be said about which were written; write again.
+        """
+        ...
+
+    def rows(
+        self, mode: Mode, symbol: str, exchange: str | None, from_ms: int, to_ms: int
+    ) -> list[MinuteRow]:
+        """Return a pair's rows whose end is in [from_ms, to_ms), by time, then exchange.
+
+        Raises:
+            StorageUnavailable: the store cannot be read now.
+        """
+        ...
+
+    def ping(self) -> None:
+        """Check that the store can be written; creates what is missing.
+
+        Raises:
+            StorageUnavailable: it cannot, with the reason.
+        """
+        ...
+
+    def close(self) -> None:
+        """Close every connection."""
+        ...
