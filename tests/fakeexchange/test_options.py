@@ -1,0 +1,95 @@
+"""The command line."""
+
+import pytest
+
+from fakeexchange.__main__ import exchange_numbers
+from fakeexchange.options import PORTS, Options, parse
+
+
+def refused(capsys, *arguments):
+    with pytest.raises(SystemExit) as leaving:
+        parse(arguments)
+    assert leaving.value.code == 2
+    return capsys.readouterr().err
+
+
+def test_without_arguments_the_three_original_ports():
+    assert parse([]) == Options()
+    assert parse([]).ports == (40101, 40102, 40103)
+
+
+def test_everything_can_be_chosen():
+    line = (
+        "--port 5001 --port 5002 --host ::1 --rate 2.5 --seed 0"
+        " --symbols btcusdt,XRPUSDT --faults drop,garbage"
+    )
+    options = parse(line.split())
+    assert options == Options(
+        ports=(5001, 5002),
+        host="::1",
+        rate=2.5,
+        seed=0,
+        symbols=("BTCUSDT", "XRPUSDT"),
+        faults=("drop", "garbage"),
+    )
+
+
+def test_help_begins_like_the_services(capsys):
+    with pytest.raises(SystemExit) as leaving:
+        parse(["--help"])
+    assert leaving.value.code == 0
+    text = capsys.readouterr().out
+    assert text.startswith("Usage:\n  fakeexchange [--port <N>]")
+    assert "\n\nOptions:\n  --port N " in text
+    for option in ("host", "rate", "seed", "symbols", "replay", "speed", "faults"):
+        assert f"\n  --{option} " in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        ("--port 0", "--port must be a whole number from 1 to 65535, was '0'"),
+        ("--port 4_0", "--port must be a whole number from 1 to 65535, was '4_0'"),
+        ("--port", "--port expected one argument"),
+        ("--rate nan", "--rate must be a number from 0.1 to 1,000,000, was 'nan'"),
+        ("--rate 0", "--rate must be a number from 0.1 to 1,000,000, was '0'"),
+        ("--seed x", "--seed must be a whole number of up to 18 digits, was 'x'"),
+        ("--symbols BTC,", "--symbols must be letters and digits, separated by commas, was 'BTC,'"),
+        ("--faults fire", "--faults must be some of drop,stall,garbage, was 'fire'"),
+        ("--replay nowhere", "--replay cannot read nowhere: No such file or directory"),
+        ("--speed 2", "--speed must come with --replay"),
+        ("--http-port 1", "unrecognized arguments: --http-port 1"),
+        ("--port 1 --port 1", "--port must be another one each time, was 1, 1"),
+    ],
+)
+def test_wrong_arguments_are_one_line(capsys, arguments, reason):
+    assert refused(capsys, *arguments.split()) == f"fakeexchange: {reason}\n"
+
+
+def test_a_recording_takes_no_generator_options(capsys, tmp_path):
+    path = tmp_path / "recording.ndjson"
+    path.write_text('{"timestamp":1}\n', encoding="ascii")
+    assert parse(["--replay", str(path), "--speed", "10"]).speed == 10
+    assert "--seed must not come with --replay" in refused(
+        capsys, "--replay", str(path), "--seed", "0"
+    )
+
+
+def test_an_empty_recording_is_refused(capsys, tmp_path):
+    path = tmp_path / "recording.ndjson"
+    path.touch()
+    assert "must hold lines" in refused(capsys, "--replay", str(path))
+
+
+@pytest.mark.parametrize(
+    ("ports", "numbers"),
+    [
+        (PORTS, [1, 2, 3]),
+        ((40103,), [3]),
+        ((5000, 5001, 5002, 5003), [1, 2, 3, 4]),
+        ((5000, 40101, 5001), [2, 1, 3]),
+        ((40103, 5000), [3, 1]),
+    ],
+)
+def test_the_original_ports_keep_their_exchange_and_others_take_what_is_free(ports, numbers):
+    assert exchange_numbers(ports) == numbers
