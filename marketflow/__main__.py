@@ -1,0 +1,7 @@
+"""Start the service: `python -m marketflow`."""
+
+import sys
+
+from marketflow.cli import main
+
+sys.exit(main())
