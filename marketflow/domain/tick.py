@@ -1,34 +1,18 @@
-"""One price at one time on one exchange, and many of them as columns."""
+"""A chunk's ticks: the prices of each pair at the exchange's own times, as columns."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from math import isfinite
 from typing import NamedTuple
 
-
-@dataclass(frozen=True, slots=True)
-class Tick:
-    """A trade price as an exchange sent it; times in milliseconds since the epoch, UTC."""
-
-    exchange: str
-    symbol: str
-    price: float
-    timestamp_ms: int
-    received_ms: int
-    volume: float | None = None
-
-    def __post_init__(self) -> None:
-        if not (isfinite(self.price) and self.price > 0):
-            raise ValueError(f"price must be a finite number above 0, was {self.price!r}")
-        if self.timestamp_ms <= 0:
-            raise ValueError(f"timestamp must be above 0, was {self.timestamp_ms!r}")
+MAX_PRICE = 1e30  # no price is above it, and sums of those below it stay far from infinity
 
 
 class Ticks(NamedTuple):
     """The ticks of one pair in the order they were received, as columns of equal length.
 
     Columns because a chunk holds hundreds: one object per tick would cost more than the rest of
-    the pipeline. Whoever builds one has checked every price (finite, above 0) and timestamp.
+    the pipeline. Times are milliseconds since the epoch, UTC, above 0; prices are above 0 and at
+    most `MAX_PRICE`: whoever builds one has checked that.
     """
 
     timestamps_ms: Sequence[int]

@@ -1,0 +1,1 @@
+"""Where ticks come from: sockets, generated prices, recordings."""
