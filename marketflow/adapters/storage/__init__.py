@@ -1,0 +1,1 @@
+"""What must outlive the process: journal, outbox and the store of minutes."""

@@ -1,0 +1,45 @@
+"""The embedded store: the table `market_data` in a SQLite file."""
+
+import sqlite3
+from collections.abc import Sequence
+from pathlib import Path
+
+from marketflow.adapters.storage import minute_table
+from marketflow.adapters.storage.sqlite_file import SqliteFile
+from marketflow.domain.minute import MinuteRow
+from marketflow.domain.mode import Mode
+
+
+class SqliteStore:
+    """Minute rows in *path*, opened when first used.
+
+    The file is the user's: a corrupt one is reported, and left as it is.
+    """
+
+    backend = "sqlite"
+
+    def __init__(self, path: Path) -> None:
+        self._file = SqliteFile(path, "sqlite", prepare=_create)
+
+    def upsert(self, rows: Sequence[MinuteRow]) -> None:
+        values = [minute_table.values_of(row) for row in rows]
+        with self._file.transaction() as connection:
+            connection.executemany(minute_table.UPSERT, values)
+
+    def rows(
+        self, mode: Mode, symbol: str, exchange: str | None, from_ms: int, to_ms: int
+    ) -> list[MinuteRow]:
+        with self._file.connection() as connection:
+            return minute_table.select(connection, mode, symbol, exchange, from_ms, to_ms)
+
+    def ping(self) -> None:
+        with self._file.transaction() as connection:
+            _create(connection)
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def _create(connection: sqlite3.Connection) -> None:
+    connection.execute(minute_table.TABLE)
+    connection.execute(minute_table.BY_PAIR)
