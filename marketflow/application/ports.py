@@ -34,7 +34,7 @@ class TickSource(Protocol):
     address: str  # for logs: where the ticks come from; holds no secret
 
     def chunks(self) -> Iterator[bytes]:
-        """Connect, yield b"" once connected, then chunks of whole lines, until closed.
+        """Connect, yield an empty chunk to say so, then chunks of whole lines, until closed.
 
         Raises:
             FeedLost: the connection could not be made, ended or fell silent; call again.

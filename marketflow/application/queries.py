@@ -85,9 +85,9 @@ class Prices:
         if exchange is None:
             newest = pair.newest
         else:
-            name = state.catalog.exchange(exchange)
-            latest = pair.windows[name].latest
-            newest = None if latest is None else Newest(name, latest)
+            exchange = state.catalog.exchange(exchange)
+            latest = pair.windows[exchange].latest
+            newest = None if latest is None else Newest(exchange, latest)
         if newest is None:
             raise NoPrices(f"no prices for {_series(pair.symbol, exchange)} yet")
         name, (at_mono, price, timestamp_ms) = newest
@@ -105,7 +105,7 @@ class Prices:
             StorageUnavailable: a period longer than the window, and the store is away.
         """
         state = self._state()
-        pair, names = _resolve(state, symbol, exchange)
+        pair, exchange, names = _resolve(state, symbol, exchange)
         sign = 1 if highest else -1
         if period.ms > state.span_ms:
             rows, from_ms, now_ms = self._minutes(state, pair.symbol, exchange, period)
@@ -145,7 +145,7 @@ class Prices:
     def average(self, symbol: str, exchange: str | None, period: Period) -> AveragePrice:
         """Return the mean over the ticks of *period*; raises what `extreme` raises."""
         state = self._state()
-        pair, names = _resolve(state, symbol, exchange)
+        pair, exchange, names = _resolve(state, symbol, exchange)
         if period.ms > state.span_ms:
             rows, from_ms, now_ms = self._minutes(state, pair.symbol, exchange, period)
             means = [_mean_of(row) for row in rows]
@@ -163,8 +163,7 @@ class Prices:
         price = sum(mean.total for mean in means) / count
         # rounding alone may leave the range of what was averaged
         price = min(max(price, min(m.low for m in means)), max(m.high for m in means))
-        name = None if exchange is None else state.catalog.exchange(exchange)
-        return AveragePrice(pair.symbol, name, price, from_ms, now_ms, count)
+        return AveragePrice(pair.symbol, exchange, price, from_ms, now_ms, count)
 
     def _state(self) -> State:
         if self._market.restoring:
@@ -177,23 +176,25 @@ class Prices:
         """Read whole minutes: what is stored, and what is not stored yet, never both."""
         now_ms = self._clock.now().wall_ms
         from_ms = -(-(now_ms - period.ms) // self._interval_ms) * self._interval_ms
-        name = None if exchange is None else state.catalog.exchange(exchange)
         first_end_ms, end_ms = from_ms + self._interval_ms, now_ms + 2 * self._interval_ms
         rows: dict[MinuteKey, MinuteRow] = {}
         # memory before store: a row on its way from one to the other is seen at least once
         for reader in (*self._unstored, self._store.rows):
-            for row in reader(state.mode, symbol, name, first_end_ms, end_ms):
+            for row in reader(state.mode, symbol, exchange, first_end_ms, end_ms):
                 known = rows.get(row.key)
                 if known is None or row.tick_count > known.tick_count:
                     rows[row.key] = row
         return list(rows.values()), from_ms, now_ms
 
 
-def _resolve(state: State, symbol: str, exchange: str | None) -> tuple[Pair, tuple[str, ...]]:
+def _resolve(
+    state: State, symbol: str, exchange: str | None
+) -> tuple[Pair, str | None, tuple[str, ...]]:
     pair = state.pairs[state.catalog.symbol(symbol)]
     if exchange is None:
-        return pair, state.catalog.exchanges
-    return pair, (state.catalog.exchange(exchange),)
+        return pair, None, state.catalog.exchanges
+    name = state.catalog.exchange(exchange)
+    return pair, name, (name,)
 
 
 def _highest_of(row: MinuteRow) -> Extreme:

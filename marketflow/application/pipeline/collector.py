@@ -73,19 +73,15 @@ class Collector:
             self._reset(message)
             return
         origin = message.origin
-        expected = self._next.get(origin, 0)
-        if message.number != expected:
-            self._early.setdefault(origin, {})[message.number] = message
-            return
-        early = self._early.get(origin, {})
-        while True:
-            expected += 1
-            self._next[origin] = expected
+        if origin.intake != self._market.state.intake:
+            # given up by its intake: order no longer matters, the ticks do
             self._settle(message)
-            following = early.pop(expected, None)
-            if following is None:
-                return
-            message = following
+            return
+        early = self._early.setdefault(origin, {})
+        early[message.number] = message
+        while (batch := early.pop(self._next.get(origin, 0), None)) is not None:
+            self._next[origin] = batch.number + 1
+            self._settle(batch)
 
     def absorb(self, batch: Batch) -> None:
         """Add a batch to its windows, if its intake is the current one, and to its minutes."""
@@ -121,7 +117,8 @@ class Collector:
         if now.mono_ms < self._next_pass_mono:
             return
         self._next_pass_mono = now.mono_ms + _PASS_MS
-        watermark_ms = self._watermark_ms(now.wall_ms)
+        # nothing is accounted for while a part of the journal was not replayed
+        watermark_ms = 0 if self._market.restoring else self._watermark_ms(now.wall_ms)
         with self._book_lock:
             rows = self._book.due(now.wall_ms)
             self._book.discard(watermark_ms)
@@ -146,11 +143,11 @@ class Collector:
         self._market.state = reset.state
         for feed in self._telemetry.feeds.values():
             feed.restart()
-        for origin in [origin for origin in self._next if origin.intake != reset.state.intake]:
-            # given up by its intake: order no longer matters, the ticks do
-            for _, batch in sorted(self._early.pop(origin, {}).items()):
-                self._settle(batch)
-            del self._next[origin]
+        given_up = [early[number] for early in self._early.values() for number in sorted(early)]
+        self._early.clear()
+        self._next.clear()
+        for batch in given_up:
+            self.receive(batch)
         reset.done.set()
 
     def _count(self, batch: Batch, feed: Feed) -> None:

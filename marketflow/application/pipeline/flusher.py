@@ -66,6 +66,7 @@ class Flusher:
         self._clock = clock
         self._telemetry = telemetry
         self._unsaved: dict[MinuteKey, MinuteRow] = {}
+        self._sample: list[MinuteRow] = []  # a row to try the outbox with when none is unsaved
         self._watermark_ms = 0
         self._backoff = Backoff(0.2, 2.0)
         self._retry_at = 0.0
@@ -92,7 +93,9 @@ class Flusher:
                 known = self._unsaved.get(row.key)
                 if known is None or row.tick_count >= known.tick_count:
                     self._unsaved[row.key] = row
-            self._watermark_ms = max(self._watermark_ms, closing.watermark_ms)
+                self._sample = [row]
+            # not the highest so far: the wall clock may have been set back
+            self._watermark_ms = closing.watermark_ms or self._watermark_ms
         self._save()
         if now >= self._retry_at:
             self._drain(now)
@@ -135,16 +138,18 @@ class Flusher:
         return min(_TICK_S, max(0.05, self._retry_at - monotonic()))
 
     def _save(self) -> None:
-        if self._unsaved:
+        # the store may have the sample already: written again it does no harm
+        rows = list(self._unsaved.values()) or self._sample
+        if self._unsaved or self.outbox_state.problem:
             try:
-                self._outbox.put(list(self._unsaved.values()))
+                self._outbox.put(rows)
             except StorageUnavailable as error:
                 self.outbox_state.fail(str(error))
                 self._bound_unsaved()
-                return
-            self._unsaved.clear()
-        self.outbox_state.succeed()
-        if self._watermark_ms:
+            else:
+                self._unsaved.clear()
+                self.outbox_state.succeed()
+        if self._watermark_ms and not self._unsaved:
             self._journal.release(self._watermark_ms - self._retention_ms)
 
     def _bound_unsaved(self) -> None:
@@ -159,13 +164,7 @@ class Flusher:
             if self._unsaved:  # the outbox fails: straight to the store
                 self._upsert(list(self._unsaved.values()))
                 self._unsaved.clear()
-            while self._outbox.count():
-                rows = self._read_outbox()
-                if not rows:
-                    break
-                self._upsert(rows)
-                if not self._acknowledge(rows):
-                    break
+            emptied = self._empty_outbox()
             started = monotonic()
             self._store.ping()
             self.latency_ms = round((monotonic() - started) * 1000, 3)
@@ -175,21 +174,16 @@ class Flusher:
             self._retry_at = now + self._backoff.next()
             return
         self.store_state.succeed()
-        self._backoff.reset()
+        if emptied:
+            self._backoff.reset()
+        else:
+            self._retry_at = now + self._backoff.next()
 
-    def _read_outbox(self) -> list[MinuteRow]:
-        try:
-            return self._outbox.oldest(_BATCH_ROWS)
-        except StorageUnavailable as error:
-            self.outbox_state.fail(str(error))
-            return []
-
-    def _acknowledge(self, rows: list[MinuteRow]) -> bool:
-        try:
-            self._outbox.acknowledge(rows)
-        except StorageUnavailable as error:
-            self.outbox_state.fail(str(error))
-            return False
+    def _empty_outbox(self) -> bool:
+        while self._outbox.count():
+            rows = self._of_outbox(lambda: self._outbox.oldest(_BATCH_ROWS))
+            if rows is None:
+                return False
         return True
 
     def _upsert(self, rows: list[MinuteRow]) -> None:

@@ -45,11 +45,12 @@ class WindowRow(NamedTuple):
 
 
 class Part(NamedTuple):
-    """What a chunk held of one pair: rows for its window, sums for its minutes."""
+    """What a chunk held of one pair: rows for its window, sums for its minutes, and every tick."""
 
     ticks: int
     rows: list[WindowRow]
     minutes: list[tuple[int, PriceStat]]  # (minute end, its ticks)
+    columns: Ticks
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,9 +138,10 @@ def _fold(ticks: Ticks, received_ms: int, rules: MinuteRules) -> tuple[Part | No
     if oldest == newest:  # one burst, or a flood within a millisecond: the common case
         stat = PriceStat.of(ticks)
         row = WindowRow(min(oldest, received_ms), stat, ticks.prices[-1], ticks.timestamps_ms[-1])
-        return Part(stat.ticks, [row], [(rules.end_of(oldest), stat)]), dropped
+        return Part(stat.ticks, [row], [(rules.end_of(oldest), stat)], ticks), dropped
     rows = list(_rows(ticks, received_ms))
-    return Part(count - dropped, rows, list(_minutes(ticks, oldest, newest, rules))), dropped
+    minutes = list(_minutes(ticks, oldest, newest, rules))
+    return Part(count - dropped, rows, minutes, ticks), dropped
 
 
 def _minutes(

@@ -40,34 +40,46 @@ class Restorer:
         self._collector = collector
         self._stopping = stopping
         self._done = False
+        self._failed = 0
 
     def run(self) -> None:
         """Replay once; a second call does nothing."""
         if self._done:
             return
         self._done = True
-        started, chunks = monotonic(), 0
+        started, chunks, interrupted = monotonic(), 0, False
         try:
             complete_from_ms = self._journal.complete_from_ms()
             for record in self._journal.replay():
                 if self._stopping.is_set():
-                    return
+                    interrupted = True
+                    break
                 self._restore(record, complete_from_ms)
                 chunks += 1
         except Exception:
             log.exception("journal could not be replayed to its end")
         finally:
-            self._market.restoring = False
+            # while it is, no minute counts as complete, and the journal keeps all it has
+            self._market.restoring = interrupted
         if chunks:
             took_s = round(monotonic() - started, 3)
-            log.info("journal replayed", extra={"chunks": chunks, "took_s": took_s})
+            context = {"chunks": chunks, "failed": self._failed, "took_s": took_s}
+            log.info("journal replayed", extra=context)
 
     def _restore(self, record: JournalRecord, complete_from_ms: int) -> None:
         state = self._market.state
         answers = record.mode == state.mode and record.source in state.catalog.exchanges
         origin = Origin(record.mode, record.source, state.intake if answers else _NO_INTAKE)
         now = self._clock.now()
-        received_mono = now.mono_ms - (now.wall_ms - record.received_ms)
+        # a clock that was ahead must not put windows into the future
+        received_mono = now.mono_ms - max(0, now.wall_ms - record.received_ms)
         heard = Heard(Lane(origin), record.number, record.received_ms, received_mono, record.chunk)
-        decoded = self._decode(record.chunk, record.received_ms)
-        self._collector.restore(Batch.of(heard, decoded, self._rules), complete_from_ms)
+        try:
+            decoded = self._decode(record.chunk, record.received_ms)
+            batch = Batch.of(heard, decoded, self._rules)
+        except Exception:  # as its worker did: one chunk must not cost those after it
+            if not self._failed:
+                log.exception("journaled chunk failed", extra={"source": record.source})
+            self._failed += 1
+            return
+        self._collector.restore(batch, complete_from_ms)

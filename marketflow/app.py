@@ -1,0 +1,326 @@
+"""The composition root: builds every object, starts them sink first, stops them source first."""
+
+import logging
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from time import monotonic
+from typing import Any
+
+from marketflow import __version__
+from marketflow.adapters.clock import SystemClock
+from marketflow.adapters.exchange.wire import WireDecoder
+from marketflow.adapters.storage.data_dir import DataDirInUse, DataDirLock
+from marketflow.adapters.storage.journal import FileJournal, NoJournal
+from marketflow.adapters.storage.outbox import SqliteOutbox
+from marketflow.adapters.storage.sqlite import SqliteStore
+from marketflow.adapters.web.api import PriceApi, ServiceApi
+from marketflow.adapters.web.failures import problem
+from marketflow.adapters.web.guards import LOOPBACK_NAMES, guards_for
+from marketflow.adapters.web.limits import Limits
+from marketflow.adapters.web.metrics import HttpMetrics, MetricsPage
+from marketflow.adapters.web.router import Router
+from marketflow.adapters.web.routes import routes
+from marketflow.adapters.web.server import Server
+from marketflow.application.health import Health
+from marketflow.application.modes import Modes
+from marketflow.application.pipeline.channel import Channel
+from marketflow.application.pipeline.collector import Collector
+from marketflow.application.pipeline.distributor import Distributor
+from marketflow.application.pipeline.flusher import Flusher
+from marketflow.application.pipeline.intake import Intake, Plumbing
+from marketflow.application.pipeline.loop import Loop
+from marketflow.application.pipeline.messages import Batch, Closing, Heard, Reset
+from marketflow.application.pipeline.restorer import Restorer
+from marketflow.application.ports import Journal
+from marketflow.application.queries import Prices
+from marketflow.application.state import Market, State
+from marketflow.application.supervisor import Supervisor
+from marketflow.application.telemetry import Telemetry
+from marketflow.config import Config
+from marketflow.domain.catalog import Catalog
+from marketflow.domain.errors import StorageUnavailable
+from marketflow.domain.minute import MinuteRules
+from marketflow.domain.mode import Mode
+from marketflow.domain.period import Period
+from marketflow.process import block_signals, serve_until_signalled
+from marketflow.settings import duration_text
+from marketflow.sources import sources_of
+
+log = logging.getLogger(__name__)
+
+_CLOSINGS = 1024  # at ten a second the flusher may be busy for minutes
+_NOTING_MS = 1_000
+_LOOPBACK = ("127.0.0.1", "::1", "localhost")
+_SYNC_S = 1.0
+
+
+class Service:
+    """Every object of one running service. The port is bound at construction, `start` serves.
+
+    Raises:
+        OSError: the address is taken or not ours.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._stopping = threading.Event()
+        self.deadline = 0.0  # of the stop, monotonic; may be brought forward while stopping
+        aggregation = config.aggregation
+        self._rules = MinuteRules(
+            aggregation.interval_ms, aggregation.grace_ms, aggregation.late_intervals
+        )
+        self._clock = SystemClock(max_step_ms=config.feed.max_clock_skew_ms)
+        self._names = {mode: [source.name for source in config.sources.of(mode)] for mode in Mode}
+        everyone = [name for names in self._names.values() for name in names]
+        self._decoder = WireDecoder(
+            Catalog(config.symbols, everyone),
+            max_clock_skew_ms=config.feed.max_clock_skew_ms,
+            max_line=config.feed.max_line,
+        )
+        self._telemetry = Telemetry(self._names)
+        self._market = Market(self._new_state(config.mode, 0))
+        self._inbox: Channel[Heard] = Channel("inbox", config.pipeline.queue_chunks)
+        self._batches: Channel[Batch | Reset] = Channel("batches", config.pipeline.queue_chunks)
+        self._closings: Channel[Closing] = Channel("closings", _CLOSINGS)
+        self._build_storage()
+        self._build_pipeline()
+        self._build_web()
+
+    def start(self) -> None:
+        """Start the threads, sink first."""
+        self._market.restoring = True
+        for loop in self._loops:
+            loop.start()
+        self._server.start()
+        self._modes.start()
+        http = self._config.http
+        host = f"[{http.host}]" if ":" in http.host else http.host
+        url = f"http://{host}:{http.port}/"
+        context = {"url": url, "mode": self._modes.mode, "data_dir": self._config.data_dir}
+        log.info("marketflow started", extra={"version": __version__, **context})
+        if not http.admin_token and http.host not in _LOOPBACK:
+            log.warning("anyone who reaches this address may switch modes: set http.admin_token")
+
+    def stop(self) -> list[str]:
+        """Stop the threads, source first; the names of what was alive at the deadline."""
+        self._stopping.set()
+        stuck = self._modes.stop(self.deadline)
+        if not self._server.stop(max(0.1, min(2.0, self.deadline - monotonic()))):
+            stuck.append("http-poll")
+        self._pool.shutdown(wait=False)
+        for loop, channel in (
+            (self._distributor, self._inbox),
+            (self._collector, self._batches),
+            (self._flusher, self._closings),
+        ):
+            channel.close()
+            if not loop.join(self.deadline):
+                stuck.append(loop.name)
+        stuck += [loop.name for loop in self._loops if not loop.join(self.deadline)]
+        self._journal.close()
+        self._outbox.close()
+        self._store.close()
+        return list(dict.fromkeys(stuck))
+
+    def threads(self) -> tuple[int, int]:
+        """Return how many threads there should be, and how many are alive."""
+        expected, alive = self._modes.intake.threads()
+        own = [loop.alive() for loop in self._loops]
+        own += [thread.is_alive() for thread in self._server.threads]
+        return expected + len(own), alive + sum(own)
+
+    def channels(self) -> list[Channel[Any]]:
+        """Return every channel."""
+        return [self._inbox, *self._modes.intake.channels(), self._batches, self._closings]
+
+    def _build_storage(self) -> None:
+        config, rules = self._config, self._rules
+        rows_need_ms = (
+            (rules.late_intervals + 1) * rules.interval_ms
+            + rules.grace_ms
+            + config.feed.max_clock_skew_ms
+        )
+        self._journal: Journal = NoJournal(self._clock.now().wall_ms)
+        if config.journal.enabled:
+            self._journal = FileJournal(
+                config.data_dir / "journal",
+                max_bytes=config.journal.max_bytes,
+                rows_need_ms=rows_need_ms,
+            )
+        self._outbox = SqliteOutbox(
+            config.data_dir / "outbox.db",
+            max_age_ms=config.outbox.max_age_ms,
+            max_bytes=config.outbox.max_bytes,
+            clock=self._clock,
+        )
+        self._store = SqliteStore(config.data_dir / "marketflow.db")
+        self._flush = Flusher(
+            self._closings,
+            outbox=self._outbox,
+            store=self._store,
+            journal=self._journal,
+            retention_ms=max(config.window.span_ms, rows_need_ms),
+            clock=self._clock,
+            telemetry=self._telemetry,
+        )
+
+    def _build_pipeline(self) -> None:
+        collector = Collector(
+            self._batches,
+            self._closings,
+            market=self._market,
+            rules=self._rules,
+            clock=self._clock,
+            telemetry=self._telemetry,
+            watermark_ms=self._watermark_ms,
+        )
+        restorer = Restorer(
+            self._journal,
+            self._decoder.decode,
+            rules=self._rules,
+            clock=self._clock,
+            market=self._market,
+            collector=collector,
+            stopping=self._stopping,
+        )
+        self._modes = Modes(
+            self._config.mode,
+            new_intake=self._new_intake,
+            new_state=self._new_state,
+            batches=self._batches,
+            market=self._market,
+        )
+        supervisor = Supervisor(
+            modes=self._modes,
+            loops=lambda: self._loops,
+            clock=self._clock,
+            telemetry=self._telemetry,
+            stopping=self._stopping,
+        )
+        self._prices = Prices(
+            self._market,
+            clock=self._clock,
+            store=self._store,
+            unstored=(collector.minutes, self._flush.waiting),
+            interval_ms=self._rules.interval_ms,
+            stale_after_ms=self._config.feed.stale_after_ms,
+        )
+        self._flusher = Loop("flusher", self._flush.run)
+
+        def collect() -> None:
+            restorer.run()  # only the first time
+            collector.run()
+
+        self._collector = Loop("collector", collect)
+        self._distributor = Loop("distributor", Distributor(self._inbox).run)
+        self._loops = [
+            Loop("journal-sync", self._sync_journal),
+            self._flusher,
+            self._collector,
+            self._distributor,
+            Loop("supervisor", supervisor.run),
+        ]
+
+    def _build_web(self) -> None:
+        http = self._config.http
+        self._pool = ThreadPoolExecutor(http.workers, thread_name_prefix="http-worker")
+        counts = HttpMetrics()
+        health = Health(
+            market=self._market,
+            telemetry=self._telemetry,
+            flusher=self._flush,
+            journal=self._journal,
+            clock=self._clock,
+            channels=self.channels,
+            threads=self.threads,
+            stale_after_ms=self._config.feed.stale_after_ms,
+            backend=self._config.storage.backend,
+            version=__version__,
+        )
+        metrics = MetricsPage(
+            telemetry=self._telemetry,
+            flusher=self._flush,
+            journal=self._journal,
+            clock=self._clock,
+            http=counts,
+            connections=lambda: self._server.connections(),  # noqa: PLW0108  there is none yet
+            channels=self.channels,
+            version=__version__,
+        )
+        prices = PriceApi(
+            self._prices,
+            default=Period(duration_text(http.default_period_ms), http.default_period_ms),
+            max_period_ms=http.max_period_ms,
+        )
+        hosts = http.allowed_hosts or (LOOPBACK_NAMES if http.host in _LOOPBACK else ())
+        guards = guards_for(hosts, http.admin_token)
+        table = routes(prices, ServiceApi(self._modes, health, self._market), metrics)
+        self._server = Server(
+            (http.host, http.port),
+            Router(table, pool=self._pool, guards=guards),
+            refuse=problem,
+            observe=counts.observe,
+            limits=Limits(
+                max_connections=http.max_connections,
+                request_timeout=http.request_timeout_ms / 1000,
+                idle_timeout=http.idle_timeout_ms / 1000,
+            ),
+            reuse_port=http.reuse_port,
+        )
+
+    def _new_state(self, mode: Mode, intake: int) -> State:
+        catalog = Catalog(self._config.symbols, self._names[mode])
+        return State(mode, intake, catalog, self._config.window.span_ms)
+
+    def _new_intake(self, mode: Mode, number: int) -> Intake:
+        config = self._config
+        sources = sources_of(mode, config, decode=self._decoder.decode, clock=self._clock)
+        plumbing = Plumbing(
+            inbox=self._inbox,
+            batches=self._batches,
+            journal=self._journal,
+            clock=self._clock,
+            telemetry=self._telemetry,
+            rules=self._rules,
+            workers_per_source=config.pipeline.workers_per_source,
+            backoff_max_s=config.feed.backoff_max_ms / 1000,
+        )
+        return Intake(mode, number, sources, plumbing)
+
+    def _watermark_ms(self, now_ms: int) -> int:
+        oldest_ms = self._modes.intake.oldest_ms()
+        # a listener may have read the clock and not yet noted its chunk
+        return now_ms - _NOTING_MS if oldest_ms is None else min(oldest_ms, now_ms - _NOTING_MS)
+
+    def _sync_journal(self) -> None:
+        while not self._stopping.wait(_SYNC_S):
+            self._journal.sync()
+
+
+def run(config: Config, warnings: list[str]) -> int:
+    """Serve until a signal ends it; the exit status: 0 fine, 1 could not start or not stop."""
+    block_signals()
+    sys.setswitchinterval(0.0005)  # the poll thread must get its turn between busy workers
+    for warning in warnings:
+        log.warning(warning)
+    lock = DataDirLock(config.data_dir)
+    try:
+        lock.acquire()
+    except DataDirInUse as error:
+        return _complain(str(error))
+    except StorageUnavailable as error:  # prices can be served all the same; /health says so
+        log.error("data directory cannot be used", extra={"reason": str(error)})
+    try:
+        service = Service(config)
+    except OSError as error:
+        return _complain(
+            f"cannot listen on {config.http.host}:{config.http.port}: {error.strerror or error}"
+        )
+    service.start()
+    return serve_until_signalled(service)
+
+
+def _complain(sentence: str) -> int:
+    print(f"marketflow: {sentence}", file=sys.stderr)  # noqa: T201  a start error is for people
+    return 1

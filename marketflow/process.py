@@ -1,0 +1,50 @@
+"""The process's life: signals, the orderly stop, the exit status."""
+
+import logging
+import os
+import signal
+import threading
+from time import monotonic
+from typing import Protocol
+
+log = logging.getLogger(__name__)
+
+_STOP_S = 9.0
+_HURRY_S = 2.0
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Stoppable(Protocol):
+    """What can be stopped by a monotonic `deadline` that may be brought forward meanwhile."""
+
+    deadline: float
+
+    def stop(self) -> list[str]:
+        """Stop, and return the names of what was alive at the deadline."""
+        ...
+
+
+def block_signals() -> None:
+    """Keep signals for `serve_until_signalled`; before the first thread, so that all inherit it."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+
+
+def serve_until_signalled(service: Stoppable) -> int:
+    """Wait for SIGINT or SIGTERM, stop *service*, and return the exit status."""
+    received = signal.sigwait(_SIGNALS)
+    log.info("marketflow stops", extra={"signal": signal.Signals(received).name})
+    service.deadline = monotonic() + _STOP_S
+    stuck: list[str] = []
+    stopper = threading.Thread(target=lambda: stuck.extend(service.stop()), name="stopper")
+    stopper.daemon = True
+    stopper.start()
+    while stopper.is_alive() and monotonic() < service.deadline + 0.5:
+        if signal.sigtimedwait(_SIGNALS, 0.02) is not None:  # a second one hurries
+            service.deadline = min(service.deadline, monotonic() + _HURRY_S)
+    if stopper.is_alive() or stuck:
+        alive = stuck or [thread.name for thread in threading.enumerate() if thread.daemon]
+        log.error("stopped without waiting for what is stuck", extra={"alive": alive})
+        logging.shutdown()
+        os._exit(1)  # the interpreter would wait for the pool's threads
+    log.info("marketflow stopped")
+    return 0
