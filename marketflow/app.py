@@ -11,17 +11,8 @@ from marketflow import __version__
 from marketflow.adapters.clock import SystemClock
 from marketflow.adapters.exchange.wire import WireDecoder
 from marketflow.adapters.storage.data_dir import DataDirInUse, DataDirLock
-from marketflow.adapters.storage.journal import FileJournal, NoJournal
-from marketflow.adapters.storage.outbox import SqliteOutbox
-from marketflow.adapters.storage.sqlite import SqliteStore
-from marketflow.adapters.web.api import PriceApi, ServiceApi
-from marketflow.adapters.web.failures import problem
-from marketflow.adapters.web.guards import LOOPBACK_NAMES, guards_for
-from marketflow.adapters.web.limits import Limits
+from marketflow.adapters.web.api import ServiceApi
 from marketflow.adapters.web.metrics import HttpMetrics, MetricsPage
-from marketflow.adapters.web.router import Router
-from marketflow.adapters.web.routes import routes
-from marketflow.adapters.web.server import Server
 from marketflow.application.health import Health
 from marketflow.application.modes import Modes
 from marketflow.application.pipeline.channel import Channel
@@ -32,7 +23,6 @@ from marketflow.application.pipeline.intake import Intake, Plumbing
 from marketflow.application.pipeline.loop import Loop
 from marketflow.application.pipeline.messages import Batch, Closing, Heard, Reset
 from marketflow.application.pipeline.restorer import Restorer
-from marketflow.application.ports import Journal
 from marketflow.application.queries import Prices
 from marketflow.application.state import Market, State
 from marketflow.application.supervisor import Supervisor
@@ -42,16 +32,15 @@ from marketflow.domain.catalog import Catalog
 from marketflow.domain.errors import StorageUnavailable
 from marketflow.domain.minute import MinuteRules
 from marketflow.domain.mode import Mode
-from marketflow.domain.period import Period
 from marketflow.process import block_signals, serve_until_signalled
-from marketflow.settings import duration_text
+from marketflow.serving import LOOPBACK, server_of
 from marketflow.sources import sources_of
+from marketflow.stores import stores_of
 
 log = logging.getLogger(__name__)
 
 _CLOSINGS = 1024  # at ten a second the flusher may be busy for minutes
 _NOTING_MS = 1_000
-_LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _SYNC_S = 1.0
 
 
@@ -83,7 +72,16 @@ class Service:
         self._inbox: Channel[Heard] = Channel("inbox", config.pipeline.queue_chunks)
         self._batches: Channel[Batch | Reset] = Channel("batches", config.pipeline.queue_chunks)
         self._closings: Channel[Closing] = Channel("closings", _CLOSINGS)
-        self._build_storage()
+        self._stores = stores_of(config, self._clock)
+        self._flush = Flusher(
+            self._closings,
+            outbox=self._stores.outbox,
+            store=self._stores.store,
+            journal=self._stores.journal,
+            retention_ms=self._stores.retention_ms,
+            clock=self._clock,
+            telemetry=self._telemetry,
+        )
         self._build_pipeline()
         self._build_web()
 
@@ -99,7 +97,7 @@ class Service:
         url = f"http://{host}:{http.port}/"
         context = {"url": url, "mode": self._modes.mode, "data_dir": self._config.data_dir}
         log.info("marketflow started", extra={"version": __version__, **context})
-        if not http.admin_token and http.host not in _LOOPBACK:
+        if not http.admin_token and http.host not in LOOPBACK:
             log.warning("anyone who reaches this address may switch modes: set http.admin_token")
 
     def stop(self) -> list[str]:
@@ -118,9 +116,7 @@ class Service:
             if not loop.join(self.deadline):
                 stuck.append(loop.name)
         stuck += [loop.name for loop in self._loops if not loop.join(self.deadline)]
-        self._journal.close()
-        self._outbox.close()
-        self._store.close()
+        self._stores.close()
         return list(dict.fromkeys(stuck))
 
     def threads(self) -> tuple[int, int]:
@@ -134,37 +130,6 @@ class Service:
         """Return every channel."""
         return [self._inbox, *self._modes.intake.channels(), self._batches, self._closings]
 
-    def _build_storage(self) -> None:
-        config, rules = self._config, self._rules
-        rows_need_ms = (
-            (rules.late_intervals + 1) * rules.interval_ms
-            + rules.grace_ms
-            + config.feed.max_clock_skew_ms
-        )
-        self._journal: Journal = NoJournal(self._clock.now().wall_ms)
-        if config.journal.enabled:
-            self._journal = FileJournal(
-                config.data_dir / "journal",
-                max_bytes=config.journal.max_bytes,
-                rows_need_ms=rows_need_ms,
-            )
-        self._outbox = SqliteOutbox(
-            config.data_dir / "outbox.db",
-            max_age_ms=config.outbox.max_age_ms,
-            max_bytes=config.outbox.max_bytes,
-            clock=self._clock,
-        )
-        self._store = SqliteStore(config.data_dir / "marketflow.db")
-        self._flush = Flusher(
-            self._closings,
-            outbox=self._outbox,
-            store=self._store,
-            journal=self._journal,
-            retention_ms=max(config.window.span_ms, rows_need_ms),
-            clock=self._clock,
-            telemetry=self._telemetry,
-        )
-
     def _build_pipeline(self) -> None:
         collector = Collector(
             self._batches,
@@ -176,7 +141,7 @@ class Service:
             watermark_ms=self._watermark_ms,
         )
         restorer = Restorer(
-            self._journal,
+            self._stores.journal,
             self._decoder.decode,
             rules=self._rules,
             clock=self._clock,
@@ -201,7 +166,7 @@ class Service:
         self._prices = Prices(
             self._market,
             clock=self._clock,
-            store=self._store,
+            store=self._stores.store,
             unstored=(collector.minutes, self._flush.waiting),
             interval_ms=self._rules.interval_ms,
             stale_after_ms=self._config.feed.stale_after_ms,
@@ -230,7 +195,7 @@ class Service:
             market=self._market,
             telemetry=self._telemetry,
             flusher=self._flush,
-            journal=self._journal,
+            journal=self._stores.journal,
             clock=self._clock,
             channels=self.channels,
             threads=self.threads,
@@ -241,32 +206,20 @@ class Service:
         metrics = MetricsPage(
             telemetry=self._telemetry,
             flusher=self._flush,
-            journal=self._journal,
+            journal=self._stores.journal,
             clock=self._clock,
             http=counts,
             connections=lambda: self._server.connections(),  # noqa: PLW0108  there is none yet
             channels=self.channels,
             version=__version__,
         )
-        prices = PriceApi(
-            self._prices,
-            default=Period(duration_text(http.default_period_ms), http.default_period_ms),
-            max_period_ms=http.max_period_ms,
-        )
-        hosts = http.allowed_hosts or (LOOPBACK_NAMES if http.host in _LOOPBACK else ())
-        guards = guards_for(hosts, http.admin_token)
-        table = routes(prices, ServiceApi(self._modes, health, self._market), metrics)
-        self._server = Server(
-            (http.host, http.port),
-            Router(table, pool=self._pool, guards=guards),
-            refuse=problem,
-            observe=counts.observe,
-            limits=Limits(
-                max_connections=http.max_connections,
-                request_timeout=http.request_timeout_ms / 1000,
-                idle_timeout=http.idle_timeout_ms / 1000,
-            ),
-            reuse_port=http.reuse_port,
+        self._server = server_of(
+            http,
+            prices=self._prices,
+            service=ServiceApi(self._modes, health, self._market),
+            metrics=metrics,
+            counts=counts,
+            pool=self._pool,
         )
 
     def _new_state(self, mode: Mode, intake: int) -> State:
@@ -279,7 +232,7 @@ class Service:
         plumbing = Plumbing(
             inbox=self._inbox,
             batches=self._batches,
-            journal=self._journal,
+            journal=self._stores.journal,
             clock=self._clock,
             telemetry=self._telemetry,
             rules=self._rules,
@@ -295,7 +248,7 @@ class Service:
 
     def _sync_journal(self) -> None:
         while not self._stopping.wait(_SYNC_S):
-            self._journal.sync()
+            self._stores.journal.sync()
 
 
 def run(config: Config, warnings: list[str]) -> int:

@@ -57,9 +57,10 @@ class Feed:
 
     def sample(self, now_mono: int) -> None:
         """Remember the count at *now_mono* for the rate; the supervisor's task."""
-        self._samples.append((now_mono, self.aggregated))
-        while len(self._samples) > 1 and self._samples[0][0] < now_mono - RATE_SPAN_MS:
-            self._samples.popleft()
+        samples = self._samples  # `restart` may replace them meanwhile
+        samples.append((now_mono, self.aggregated))
+        while len(samples) > 1 and samples[0][0] < now_mono - RATE_SPAN_MS:
+            samples.popleft()
 
     def rate(self) -> float:
         """Return the ticks per second over the last ten seconds."""
@@ -73,7 +74,7 @@ class Feed:
         """Forget what belongs to the mode that ended."""
         self.connected = False
         self.last_tick_ms = self.last_tick_mono = self.skew_mono = self.failure_mono = None
-        self._samples.clear()
+        self._samples = deque()
 
 
 class Telemetry:

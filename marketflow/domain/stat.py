@@ -1,7 +1,7 @@
 """What some ticks of one series amount to, and how two such summaries become one."""
 
 from collections.abc import Sequence
-from math import fsum, inf, isinf
+from math import fsum
 from typing import NamedTuple
 
 from marketflow.domain.tick import Ticks
@@ -51,7 +51,7 @@ class PriceStat(NamedTuple):
             high_ms = max(at for at, price in pairs if price == high)
         return cls(
             len(prices),
-            _sum(prices),
+            fsum(prices),
             0.0,
             low,
             low_ms,
@@ -67,9 +67,7 @@ class PriceStat(NamedTuple):
         """Join with *later*, received after this one; of equal prices the later time is kept."""
         total = self.total + later.total
         # the rounding error of the sum above, exactly: Neumaier 1974
-        if isinf(total):
-            error = 0.0  # of an overflow there is none, and the average is then the highest price
-        elif abs(self.total) >= abs(later.total):
+        if abs(self.total) >= abs(later.total):
             error = (self.total - total) + later.total
         else:
             error = (later.total - total) + self.total
@@ -94,13 +92,6 @@ class PriceStat(NamedTuple):
             closes.close,
             closes.close_ms,
         )
-
-
-def _sum(prices: Sequence[float]) -> float:
-    try:
-        return fsum(prices)
-    except OverflowError:
-        return inf
 
 
 def _is_ordered(values: Sequence[int]) -> bool:

@@ -9,6 +9,7 @@ from marketflow.domain.stat import PriceStat
 _COMPACT_ROWS = 512  # fewer expired rows than this are not worth a move
 _COMPACT_SHARE = 16  # expired rows may take 1/16 of the memory
 _WRAP = 1 << 32  # running counts and row keys are kept in 32 bits
+_VAST = 1e13  # a price above it would cost the running sums their precision, for good
 
 
 class Latest(NamedTuple):
@@ -54,6 +55,8 @@ class _Edge:
     def push(self, at: int, price: float, timestamp_ms: int) -> None:
         prices = self.prices
         while len(prices) > self.start and prices[-1] >= price:
+            if prices[-1] == price and self.ats[-1] == at:
+                timestamp_ms = max(timestamp_ms, self.timestamps[-1])
             del prices[-1], self.ats[-1], self.timestamps[-1]
         self.ats.append(at)
         prices.append(price)
@@ -78,6 +81,7 @@ class PriceWindow:
     Keys (`at`, `since`) are monotonic milliseconds. Suffix-extreme stacks answer the highest and
     the lowest, prefix sums the mean; each answer costs a binary search, whatever the duration.
     Running sums are kept in two parts, together 77 bits: plain ones drift past 1e-9 in a month.
+    Rows with a vast price are summed up apart from them.
 
     Not locked: its pair's lock guards it.
     """
@@ -94,6 +98,7 @@ class PriceWindow:
         "_span_ms",
         "_start",
         "_sums",
+        "_vast",
         "latest",
     )
 
@@ -106,6 +111,7 @@ class PriceWindow:
         self._carries = array("f")  # what the running sum lost by rounding
         self._opens = array("d")
         self._base = (0, 0.0, 0.0)  # running count, sum and carry before the first row kept
+        self._vast: list[tuple[int, float]] = []  # key and sum of the rows left out of `_sums`
         self._start = 0  # rows before it have expired
         self._lows = _Edge()
         self._highs = _Edge()
@@ -120,9 +126,13 @@ class PriceWindow:
         A series never goes backwards: an earlier *at* counts as the newest one so far.
         """
         latest = self.latest
-        count, total, carry = self._running(stat)
-        if latest is not None and at <= latest.at_mono:
+        if latest is not None and at < latest.at_mono:
             at = latest.at_mono
+        if stat.high > _VAST:
+            self._vast.append((at, stat.total))
+            stat = stat._replace(total=0.0, carry=0.0)
+        count, total, carry = self._running(stat)
+        if latest is not None and at == latest.at_mono:
             self._counts[-1], self._sums[-1], self._carries[-1] = count, total, carry
         else:
             if at - self._origin >= _WRAP or latest is None:
@@ -159,6 +169,8 @@ class PriceWindow:
             before = self._base
         count = (self._counts[-1] - before[0]) % _WRAP
         total = (self._sums[-1] - before[1]) + (self._carries[-1] - before[2])
+        if self._vast:
+            total += sum(vast for at, vast in self._vast if at >= since)
         low = self._lows.prices[self._lows.first(since)]
         high = -self._highs.prices[self._highs.first(since)]
         return Mean(count, min(max(total, low * count), high * count), low, high)
@@ -189,6 +201,8 @@ class PriceWindow:
         self._start = start
         self._lows.expire(before)
         self._highs.expire(before)
+        while self._vast and self._vast[0][0] < before:
+            del self._vast[0]
         if start > _COMPACT_ROWS and start * _COMPACT_SHARE > len(ats):
             self._compact()
 

@@ -22,26 +22,30 @@ _TRIM_S = 30.0
 
 
 class Condition:
-    """Whether something works, told to the log when it changes."""
+    """Whether something does all its tasks, told to the log when it changes."""
 
     def __init__(self, what: str) -> None:
         self.what = what
         self.problem: str | None = None
+        self._failing: dict[str, str] = {}
         self._since = 0.0
 
-    def fail(self, reason: str) -> None:
-        """Note that it does not work."""
-        if self.problem is None:
+    def fail(self, reason: str, task: str = "") -> None:
+        """Note that *task* was not done."""
+        if not self._failing:
             self._since = monotonic()
             log.error("rows wait", extra={"failed": self.what, "reason": reason})
+        self._failing[task] = reason
         self.problem = reason
 
-    def succeed(self) -> None:
-        """Note that it works."""
-        if self.problem is not None:
+    def succeed(self, task: str = "") -> None:
+        """Note that *task* was done; others may go on failing."""
+        if self._failing.pop(task, None) is None:
+            return
+        self.problem = next(iter(self._failing.values()), None)
+        if self.problem is None:
             for_s = round(monotonic() - self._since, 1)
             log.info("rows move again", extra={"works": self.what, "for_s": for_s})
-            self.problem = None
 
 
 class Flusher:
@@ -66,7 +70,7 @@ class Flusher:
         self._clock = clock
         self._telemetry = telemetry
         self._unsaved: dict[MinuteKey, MinuteRow] = {}
-        self._sample: list[MinuteRow] = []  # a row to try the outbox with when none is unsaved
+        self._sample: list[MinuteRow] = []  # what to try an outbox with that failed
         self._watermark_ms = 0
         self._backoff = Backoff(0.2, 2.0)
         self._retry_at = 0.0
@@ -93,7 +97,6 @@ class Flusher:
                 known = self._unsaved.get(row.key)
                 if known is None or row.tick_count >= known.tick_count:
                     self._unsaved[row.key] = row
-                self._sample = [row]
             # not the highest so far: the wall clock may have been set back
             self._watermark_ms = closing.watermark_ms or self._watermark_ms
         self._save()
@@ -138,17 +141,17 @@ class Flusher:
         return min(_TICK_S, max(0.05, self._retry_at - monotonic()))
 
     def _save(self) -> None:
-        # the store may have the sample already: written again it does no harm
-        rows = list(self._unsaved.values()) or self._sample
-        if self._unsaved or self.outbox_state.problem:
+        # the store has the sample already: written again it does no harm
+        if rows := list(self._unsaved.values()) or self._sample:
             try:
                 self._outbox.put(rows)
             except StorageUnavailable as error:
-                self.outbox_state.fail(str(error))
+                self.outbox_state.fail(str(error), "put")
                 self._bound_unsaved()
             else:
+                self.outbox_state.succeed("put")
                 self._unsaved.clear()
-                self.outbox_state.succeed()
+                self._sample = []
         if self._watermark_ms and not self._unsaved:
             self._journal.release(self._watermark_ms - self._retention_ms)
 
@@ -161,9 +164,10 @@ class Flusher:
 
     def _drain(self, now: float) -> None:
         try:
-            if self._unsaved:  # the outbox fails: straight to the store
-                self._upsert(list(self._unsaved.values()))
+            if rows := list(self._unsaved.values()):  # the outbox fails: straight to the store
+                self._upsert(rows)
                 self._unsaved.clear()
+                self._sample = rows[-1:]
             emptied = self._empty_outbox()
             started = monotonic()
             self._store.ping()
@@ -180,10 +184,32 @@ class Flusher:
             self._retry_at = now + self._backoff.next()
 
     def _empty_outbox(self) -> bool:
+        # False if the outbox fails; a failing store is the caller's
         while self._outbox.count():
-            rows = self._of_outbox(lambda: self._outbox.oldest(_BATCH_ROWS))
-            if rows is None:
+            rows = self._read_outbox()
+            if not rows:
                 return False
+            self._upsert(rows)
+            if not self._acknowledge(rows):
+                return False
+        return True
+
+    def _read_outbox(self) -> list[MinuteRow] | None:
+        try:
+            rows = self._outbox.oldest(_BATCH_ROWS)
+        except StorageUnavailable as error:
+            self.outbox_state.fail(str(error), "read")
+            return None
+        self.outbox_state.succeed("read")
+        return rows
+
+    def _acknowledge(self, rows: list[MinuteRow]) -> bool:
+        try:
+            self._outbox.acknowledge(rows)
+        except StorageUnavailable as error:
+            self.outbox_state.fail(str(error), "acknowledge")
+            return False
+        self.outbox_state.succeed("acknowledge")
         return True
 
     def _upsert(self, rows: list[MinuteRow]) -> None:
@@ -194,8 +220,10 @@ class Flusher:
         try:
             dropped = self._outbox.trim(self._clock.now().wall_ms)
         except StorageUnavailable as error:
-            self.outbox_state.fail(str(error))
+            self.outbox_state.fail(str(error), "trim")
+            self._trim_at = 0.0
             return
+        self.outbox_state.succeed("trim")
         if dropped:
             self._note_drop(dropped, "the outbox is over its bounds")
 

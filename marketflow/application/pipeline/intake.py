@@ -66,6 +66,8 @@ class Intake:
         for listener in self._listeners:
             listener.close()
         stuck = [loop.name for loop in self._loops if not loop.join(deadline)]
+        for pool in self._pools:
+            pool.revive()  # nobody else does now: a chunk that a dead worker holds would not end
         stuck += [
             lane.work.name
             for lane in self._lanes
