@@ -89,6 +89,7 @@ class MinuteBook:
         self.rules = rules
         self._stats: dict[MinuteKey, PriceStat] = {}
         self._touched: set[MinuteKey] = set()
+        self._first_end_ms: int | None = None  # of those touched
 
     def __len__(self) -> int:
         return len(self._stats)
@@ -98,10 +99,14 @@ class MinuteBook:
         known = self._stats.get(key)
         self._stats[key] = stat if known is None else known.merge(stat)
         self._touched.add(key)
+        if self._first_end_ms is None or key.end_ms < self._first_end_ms:
+            self._first_end_ms = key.end_ms
 
     def due(self, now_ms: int) -> list[MinuteRow]:
         """Hand out the rows touched since they were last handed out and over by *now_ms*."""
         limit_ms = now_ms - self.rules.grace_ms
+        if self._first_end_ms is None or self._first_end_ms > limit_ms:
+            return []
         return self._hand_out([key for key in self._touched if key.end_ms <= limit_ms])
 
     def touched(self) -> list[MinuteRow]:
@@ -110,8 +115,7 @@ class MinuteBook:
 
     def next_due_ms(self) -> int | None:
         """Say when `due` has something to hand out next."""
-        end_ms = min((key.end_ms for key in self._touched), default=None)
-        return None if end_ms is None else end_ms + self.rules.grace_ms
+        return None if self._first_end_ms is None else self._first_end_ms + self.rules.grace_ms
 
     def discard(self, watermark_ms: int) -> None:
         """Forget written minutes that no tick received from *watermark_ms* on can touch."""
@@ -138,5 +142,6 @@ class MinuteBook:
 
     def _hand_out(self, keys: list[MinuteKey]) -> list[MinuteRow]:
         self._touched.difference_update(keys)
+        self._first_end_ms = min((key.end_ms for key in self._touched), default=None)
         keys.sort(key=lambda key: (key.end_ms, key))
         return [row_of(key, self._stats[key]) for key in keys]

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-MAX_PRICE = 1e30  # no price is above it, and sums of those below it stay far from infinity
+MAX_PRICE = 1e12  # none is quoted above it; beside a vaster one the sums of others lose digits
 
 
 class Ticks(NamedTuple):

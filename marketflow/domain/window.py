@@ -6,10 +6,9 @@ from typing import NamedTuple
 
 from marketflow.domain.stat import PriceStat
 
-_COMPACT_ROWS = 512  # fewer expired rows than this are not worth a move
-_COMPACT_SHARE = 16  # expired rows may take 1/16 of the memory
+_SLACK_ROWS = 512  # fewer expired rows than this are not worth a move
+_SLACK_SHARE = 16  # expired rows may take 1/16 of the memory
 _WRAP = 1 << 32  # running counts and row keys are kept in 32 bits
-_VAST = 1e13  # a price above it would cost the running sums their precision, for good
 
 
 class Latest(NamedTuple):
@@ -44,17 +43,16 @@ class _Edge:
     kept negated for the highest, so that one comparison serves both.
     """
 
-    __slots__ = ("ats", "prices", "start", "timestamps")
+    __slots__ = ("ats", "prices", "timestamps")
 
     def __init__(self) -> None:
         self.ats = array("q")
         self.prices = array("d")
         self.timestamps = array("q")
-        self.start = 0  # entries before it have expired
 
     def push(self, at: int, price: float, timestamp_ms: int) -> None:
         prices = self.prices
-        while len(prices) > self.start and prices[-1] >= price:
+        while prices and prices[-1] >= price:
             if prices[-1] == price and self.ats[-1] == at:
                 timestamp_ms = max(timestamp_ms, self.timestamps[-1])
             del prices[-1], self.ats[-1], self.timestamps[-1]
@@ -62,26 +60,21 @@ class _Edge:
         prices.append(price)
         self.timestamps.append(timestamp_ms)
 
-    def expire(self, before: int) -> None:
-        ats, start = self.ats, self.start
-        while start < len(ats) and ats[start] < before:
-            start += 1
-        if start > _COMPACT_ROWS and start * _COMPACT_SHARE > len(ats):
-            del ats[:start], self.prices[:start], self.timestamps[:start]
-            start = 0
-        self.start = start
-
     def first(self, since: int) -> int:
-        return bisect_left(self.ats, since, self.start)
+        return bisect_left(self.ats, since)
+
+    def forget(self, before: int) -> None:
+        gone = self.first(before)
+        del self.ats[:gone], self.prices[:gone], self.timestamps[:gone]
 
 
 class PriceWindow:
     """The ticks of one series within *span_ms*, one row per distinct millisecond.
 
-    Keys (`at`, `since`) are monotonic milliseconds. Suffix-extreme stacks answer the highest and
-    the lowest, prefix sums the mean; each answer costs a binary search, whatever the duration.
-    Running sums are kept in two parts, together 77 bits: plain ones drift past 1e-9 in a month.
-    Rows with a vast price are summed up apart from them.
+    Keys (`at`, `since`) are monotonic milliseconds; `since` must lie within the span. The highest
+    and the lowest come from suffix-extreme stacks, the mean from prefix sums; each answer costs a
+    binary search, whatever the duration. Running sums are kept in two parts, together 77 bits:
+    plain ones drift past 1e-9 in a month.
 
     Not locked: its pair's lock guards it.
     """
@@ -96,9 +89,7 @@ class PriceWindow:
         "_opens",
         "_origin",
         "_span_ms",
-        "_start",
         "_sums",
-        "_vast",
         "latest",
     )
 
@@ -111,14 +102,13 @@ class PriceWindow:
         self._carries = array("f")  # what the running sum lost by rounding
         self._opens = array("d")
         self._base = (0, 0.0, 0.0)  # running count, sum and carry before the first row kept
-        self._vast: list[tuple[int, float]] = []  # key and sum of the rows left out of `_sums`
-        self._start = 0  # rows before it have expired
         self._lows = _Edge()
         self._highs = _Edge()
         self.latest: Latest | None = None
 
     def __len__(self) -> int:
-        return len(self._ats) - self._start
+        """Return how many rows are kept; up to 1/16 of them have expired."""
+        return len(self._ats)
 
     def add(self, at: int, stat: PriceStat, price: float, timestamp_ms: int) -> None:
         """Add the ticks of one millisecond; *price* is the last received, with its timestamp.
@@ -126,13 +116,9 @@ class PriceWindow:
         A series never goes backwards: an earlier *at* counts as the newest one so far.
         """
         latest = self.latest
-        if latest is not None and at < latest.at_mono:
-            at = latest.at_mono
-        if stat.high > _VAST:
-            self._vast.append((at, stat.total))
-            stat = stat._replace(total=0.0, carry=0.0)
         count, total, carry = self._running(stat)
-        if latest is not None and at == latest.at_mono:
+        if latest is not None and at <= latest.at_mono:
+            at = latest.at_mono
             self._counts[-1], self._sums[-1], self._carries[-1] = count, total, carry
         else:
             if at - self._origin >= _WRAP or latest is None:
@@ -145,7 +131,9 @@ class PriceWindow:
         self._lows.push(at, stat.low, stat.low_ms)
         self._highs.push(at, -stat.high, stat.high_ms)
         self.latest = Latest(at, price, timestamp_ms)
-        self._expire(at - self._span_ms)
+        slack = max(_SLACK_ROWS, len(self._ats) // _SLACK_SHARE)
+        if slack < len(self._ats) and self._ats[slack] < at - self._span_ms - self._origin:
+            self._forget(at - self._span_ms)
 
     def extreme(self, since: int, *, highest: bool) -> Extreme | None:
         """Return the highest or lowest price at or after *since*; None without ticks."""
@@ -169,8 +157,6 @@ class PriceWindow:
             before = self._base
         count = (self._counts[-1] - before[0]) % _WRAP
         total = (self._sums[-1] - before[1]) + (self._carries[-1] - before[2])
-        if self._vast:
-            total += sum(vast for at, vast in self._vast if at >= since)
         low = self._lows.prices[self._lows.first(since)]
         high = -self._highs.prices[self._highs.first(since)]
         return Mean(count, min(max(total, low * count), high * count), low, high)
@@ -181,7 +167,7 @@ class PriceWindow:
         return self._opens[i] if i < len(self._ats) else None
 
     def _first(self, since: int) -> int:
-        return bisect_left(self._ats, since - self._origin, self._start)
+        return bisect_left(self._ats, since - self._origin)
 
     def _running(self, stat: PriceStat) -> tuple[int, float, float]:
         count, total, carry = (
@@ -194,31 +180,19 @@ class PriceWindow:
         both = new + carry
         return (count + stat.ticks) % _WRAP, both, carry - (both - new)
 
-    def _expire(self, before: int) -> None:
-        ats, start, first = self._ats, self._start, before - self._origin
-        while start < len(ats) and ats[start] < first:
-            start += 1
-        self._start = start
-        self._lows.expire(before)
-        self._highs.expire(before)
-        while self._vast and self._vast[0][0] < before:
-            del self._vast[0]
-        if start > _COMPACT_ROWS and start * _COMPACT_SHARE > len(ats):
-            self._compact()
-
-    def _compact(self) -> None:
-        start = self._start
-        if start:
-            last = start - 1
+    def _forget(self, before: int) -> None:
+        gone = self._first(before)
+        if gone:
+            last = gone - 1
             self._base = self._counts[last], self._sums[last], self._carries[last]
         for column in (self._ats, self._counts, self._sums, self._carries, self._opens):
-            del column[:start]
-        self._start = 0
+            del column[:gone]
+        self._lows.forget(before)
+        self._highs.forget(before)
 
     def _move_origin(self, at: int) -> None:
         """Make room for *at* in the row keys: once at the first tick, then every 49 days."""
-        self._expire(at - self._span_ms)
-        self._compact()
+        self._forget(at - self._span_ms)
         shift = at - self._span_ms - self._origin
         self._ats = array("I", (key - shift for key in self._ats))
         self._origin += shift

@@ -4,11 +4,12 @@ import random
 import tracemalloc
 from math import fsum, isclose
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from marketflow.domain.stat import PriceStat
-from marketflow.domain.tick import Ticks
+from marketflow.domain.tick import MAX_PRICE, Ticks
 from marketflow.domain.window import PriceWindow
 
 SPAN = 300_000
@@ -45,8 +46,8 @@ def check(window, oracle, edge):
     )
     assert (high.price, high.ticks) == (max(prices), len(prices))
     assert (low.price, low.ticks) == (min(prices), len(prices))
-    assert high.timestamp_ms == max(reversed(ticks), key=lambda t: t[1])[2]
-    assert low.timestamp_ms == min(reversed(ticks), key=lambda t: t[1])[2]
+    assert high.timestamp_ms == max(ticks, key=lambda t: (t[1], t[0], t[2]))[2]
+    assert low.timestamp_ms == max(ticks, key=lambda t: (-t[1], t[0], t[2]))[2]
     assert (mean.ticks, mean.low, mean.high) == (len(prices), min(prices), max(prices))
     assert isclose(mean.total / mean.ticks, fsum(prices) / len(prices), rel_tol=1e-9)
     assert window.open(edge) == ticks[0][1]
@@ -142,15 +143,40 @@ def test_an_earlier_key_counts_as_the_newest_and_the_last_received_is_the_latest
     assert window.extreme(100, highest=False) == (1.0, 90, 2)
 
 
-def test_a_busy_series_stays_under_ten_megabytes():
+def test_a_busy_series_needs_no_more_than_33_bytes_a_millisecond():
+    # ten megabytes for five minutes of one tick each millisecond
+    span = 30_000
     tracemalloc.start()
-    window, rng, price = PriceWindow(SPAN), random.Random(1), 100_000.0
-    for at in range(1, 400_000):
+    window, rng, price = PriceWindow(span), random.Random(1), 100_000.0
+    for at in range(1, span * 4 // 3):
         price += rng.uniform(-1, 1)
         window.add(
             at, PriceStat(1, price, 0.0, price, at, price, at, price, at, price, at), price, at
         )
     size, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert len(window) == SPAN + 1
-    assert size < 10_000_000
+    assert span < len(window) <= span * 16 // 15 + 2
+    assert size < span * 33
+
+
+def test_of_equal_prices_at_one_place_the_newest_timestamp_is_told_however_they_were_cut():
+    for cuts in ([[100, 90]], [[100], [90]]):
+        window = PriceWindow(SPAN)
+        for timestamps in cuts:
+            ticks = Ticks(timestamps, [5.0] * len(timestamps))
+            window.add(timestamps[0], PriceStat.of(ticks), 5.0, timestamps[-1])
+        for highest in (True, False):
+            assert window.extreme(0, highest=highest) == (5.0, 100, 2)
+
+
+@pytest.mark.parametrize("vast", [1e10, MAX_PRICE])
+def test_a_vast_price_costs_the_means_after_it_nothing(vast):
+    rng, window, oracle = random.Random(1), PriceWindow(1_000), Oracle()
+    for at in range(10, 30_000, 10):
+        add(window, oracle, at, [vast] * 2 if at < 50 else [0.3 * (1 + rng.random() / 100)])
+        if at < 200:
+            mean = window.mean(0)
+            assert isclose(mean.total, fsum(tick[1] for tick in oracle.ticks), rel_tol=1e-9)
+        elif at > 1_100 and at % 100 == 0:
+            oracle.ticks = oracle.since(at - 1_000)
+            check(window, oracle, at - rng.randint(0, 1_000))

@@ -18,7 +18,7 @@ from marketflow.adapters.web.responder import App, Observe, Refuse, Responder
 log = logging.getLogger(__name__)
 
 _RESERVED_DESCRIPTORS = 256  # for everything that is not a client
-_POLL_INTERVAL = 0.1  # how soon `serve_forever` notices `shutdown`
+_POLL_INTERVAL = 0.5  # how soon `serve_forever` notices `shutdown`
 _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 

@@ -50,6 +50,7 @@ class Collector:
         self._unsent: dict[MinuteKey, MinuteRow] = {}
         self._next_pass_mono = 0
         self._told_ms = 0
+        self._discarded_ms = 0
         self._rejections = Throttle()
 
     def run(self) -> None:
@@ -121,7 +122,9 @@ class Collector:
         watermark_ms = 0 if self._market.restoring else self._watermark_ms(now.wall_ms)
         with self._book_lock:
             rows = self._book.due(now.wall_ms)
-            self._book.discard(watermark_ms)
+            if abs(watermark_ms - self._discarded_ms) >= self._book.rules.interval_ms:
+                self._discarded_ms = watermark_ms
+                self._book.discard(watermark_ms)
         self._send(rows, watermark_ms)
 
     def minutes(

@@ -87,7 +87,7 @@ GARBAGE = {
         ),
         *(
             with_value("price", text)
-            for text in (b"-1.5", b"-5", b"1e400", b"1e-400", b"1e308", b"1.1e30")
+            for text in (b"-1.5", b"-5", b"1e400", b"1e-400", b"1e308", b"1.1e12")
         ),
         with_value("price", b"9" * 400),
     ],
@@ -159,7 +159,7 @@ def test_any_json_object_with_the_three_values_is_accepted(good):
         assert found.ticks == {"BTCUSDT": Ticks([NOW] * count, [100007.52446808359] * count)}
 
 
-@pytest.mark.parametrize("price", ["100000", "1", "3", "123456789012345678"])
+@pytest.mark.parametrize("price", ["100000", "1", "3", "123456789012"])
 def test_a_whole_number_is_a_price_and_becomes_a_float(price):
     for chunk in (line(price=price), line(price=price).replace(b",", b", ")):
         (value,) = decoder().decode(chunk, NOW).ticks["BTCUSDT"].prices

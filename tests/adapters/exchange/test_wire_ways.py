@@ -58,7 +58,7 @@ PRICES = st.one_of(
     st.floats(min_value=1e-9, max_value=1e12).map(repr),
     st.from_regex(r"[0-9]{1,20}(\.[0-9]{1,26})?", fullmatch=True),
     st.sampled_from(
-        ["0", "0.0", "-1.5", "1e400", "1e30", "1e31", "NaN", "true", '"1"', "01.5", "1" + "0" * 400]
+        ["0", "0.0", "-1.5", "1e400", "1e12", "1e13", "NaN", "true", '"1"', "01.5", "1" + "0" * 400]
     ),
 )
 TIMES = st.one_of(
@@ -147,7 +147,7 @@ def test_no_line_changes_what_becomes_of_its_neighbours(lines):
     assert sum(sum(one.rejects.values()) for one in alone) == sum(together.rejects.values())
 
 
-@given(st.lists(st.floats(min_value=5e-324, max_value=1e30), min_size=1))
+@given(st.lists(st.floats(min_value=5e-324, max_value=1e12), min_size=1))
 def test_prices_are_bit_equal_to_their_text(prices):
     chunk = b"".join(line(price=repr(price)) for price in prices)
     assert decoder().decode(chunk, NOW).ticks["BTCUSDT"].prices == prices
