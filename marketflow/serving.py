@@ -11,8 +11,8 @@ from marketflow.adapters.web.router import Handler, Router
 from marketflow.adapters.web.routes import routes
 from marketflow.adapters.web.server import Server
 from marketflow.application.queries import Prices
-from marketflow.config import HttpSettings
 from marketflow.domain.period import Period
+from marketflow.options import HttpSettings
 from marketflow.settings import duration_text
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")

@@ -6,9 +6,10 @@ from marketflow.adapters.exchange.generated import GeneratedSource
 from marketflow.adapters.exchange.replay import ReplaySource
 from marketflow.adapters.exchange.tcp import TcpSource
 from marketflow.application.ports import Clock, TickSource
-from marketflow.config import Config, GeneratedSettings, ReplaySettings, SourceSettings, TcpSettings
+from marketflow.config import Config
 from marketflow.domain.mode import Mode
 from marketflow.domain.tick import Decoded
+from marketflow.options import GeneratedSettings, ReplaySettings, SourceSettings, TcpSettings
 
 Decode = Callable[[bytes, int], Decoded]
 

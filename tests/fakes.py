@@ -1,10 +1,19 @@
 """In-memory stand-ins for the ports; they keep every promise of the port they stand in for."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from math import inf
 from threading import Lock
 
-from marketflow.application.ports import Instant, JournalRecord, JournalStatus
-from marketflow.domain.errors import StorageUnavailable
+from marketflow.application.ports import (
+    EncodedTicks,
+    Instant,
+    JournalRecord,
+    JournalStatus,
+    MirrorEntry,
+    RefusedRow,
+    Series,
+)
+from marketflow.domain.errors import CacheUnavailable, StorageUnavailable
 from marketflow.domain.minute import MinuteKey, MinuteRow
 from marketflow.domain.mode import Mode
 
@@ -136,12 +145,18 @@ class MemoryOutbox(_Rows):
         super().__init__()
         self._max_age_ms = max_age_ms
         self._max_rows = max_rows
+        self._parked: set[MinuteKey] = set()
 
     def put(self, rows: Sequence[MinuteRow]) -> None:
         self.keep(rows)
+        self._parked.difference_update(row.key for row in rows)
 
     def oldest(self, limit: int) -> list[MinuteRow]:
-        return self.all()[:limit]
+        return [row for row in self.all() if row.key not in self._parked][:limit]
+
+    def park(self, refused: Sequence[RefusedRow]) -> None:
+        self.check()
+        self._parked.update(row.key for row, _ in refused if row.key in self._rows)
 
     def acknowledge(self, rows: Sequence[MinuteRow]) -> None:
         self.check()
@@ -162,10 +177,17 @@ class MemoryOutbox(_Rows):
         with self._lock:
             for row in dropped:
                 self._rows.pop(row.key, None)
+        self._parked &= self._rows.keys()
         return len(dropped)
 
     def count(self) -> int:
-        return len(self._rows)
+        return len(self._rows) - len(self._parked)
+
+    def parked(self) -> int:
+        return len(self._parked)
+
+    def notice(self) -> str | None:
+        return None
 
 
 class MemoryMinuteStore(_Rows):
@@ -177,9 +199,87 @@ class MemoryMinuteStore(_Rows):
         super().__init__()
         self.upserts = 0
 
-    def upsert(self, rows: Sequence[MinuteRow]) -> None:
-        self.keep(rows)
+    def upsert(self, rows: Sequence[MinuteRow]) -> list[RefusedRow]:
+        refused = [RefusedRow(row, "it is nonsense") for row in rows if not _makes_sense(row)]
+        self.keep([row for row in rows if _makes_sense(row)])
         self.upserts += 1
+        return refused
 
     def ping(self) -> None:
         self.check()
+
+
+def _makes_sense(row: MinuteRow) -> bool:
+    prices = (row.average_price, row.open_price, row.close_price)
+    return (
+        0 < row.min_price <= row.max_price < inf
+        and all(row.min_price <= price <= row.max_price for price in prices)
+        and 0 < row.tick_count < 2**63
+    )
+
+
+class MemoryMirror:
+    """A mirror of ticks in dicts; `sends` counts what succeeded.
+
+    Set `down` to a reason and every use fails with it; set `answer_lost` and the next `send` is
+    taken, but fails all the same.
+    """
+
+    def __init__(self) -> None:
+        self.down: str | None = None
+        self.answer_lost = False
+        self.sends = 0
+        self.pings = 0
+        self.closed = False
+        self.latest: dict[tuple[Mode, str], dict[str, tuple[int, float]]] = {}
+        self._streams: dict[Series, dict[int, EncodedTicks]] = {}
+
+    def last_ids(self, series: Collection[Series]) -> dict[Series, int]:
+        self._check()
+        return {one: max(self._streams.get(one, ()), default=0) for one in series}
+
+    def send(self, entries: Sequence[MirrorEntry], keep_from_ms: int) -> None:
+        self._check()
+        for id_ms, ticks in entries:
+            series = ticks.series
+            stream = self._streams.setdefault(series, {})
+            if id_ms > max(stream, default=0):
+                stream[id_ms] = ticks
+            for old_ms in [known_ms for known_ms in stream if known_ms < keep_from_ms]:
+                del stream[old_ms]
+            latest = self.latest.setdefault((series.mode, series.symbol), {})
+            latest[series.exchange] = (ticks.last_timestamp_ms, ticks.last_price)
+        if self.answer_lost:
+            self.answer_lost = False
+            raise CacheUnavailable("the answer was lost")
+        self.sends += 1
+
+    def ping(self) -> None:
+        self._check()
+        self.pings += 1
+
+    def close(self) -> None:
+        self.closed = True
+
+    def ids(self, series: Series) -> list[int]:
+        """Return the ids of a series' entries, in order."""
+        return list(self._streams.get(series, ()))
+
+    def ticks(self, series: Series) -> list[tuple[int, float]]:
+        """Return every tick of a series, in order."""
+        return [
+            (int(timestamp), float(price))
+            for ticks in self._streams.get(series, {}).values()
+            for timestamp, price in zip(
+                ticks.timestamps_ms.split(b","), ticks.prices.split(b","), strict=True
+            )
+        ]
+
+    def forget(self) -> None:
+        """Lose everything, as a server without persistence does when it is started again."""
+        self._streams.clear()
+        self.latest.clear()
+
+    def _check(self) -> None:
+        if self.down is not None:
+            raise CacheUnavailable(self.down)

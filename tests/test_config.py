@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from marketflow.config import Config, Loaded, TcpSettings, load, parse_setting
+from marketflow.config import Config, Loaded, load, parse_setting
 from marketflow.domain.mode import Mode
+from marketflow.options import TcpSettings
 from marketflow.settings import ConfigError
 
 SHIPPED = Path(__file__).resolve().parents[1] / "config.json"

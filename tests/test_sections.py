@@ -7,7 +7,8 @@ from typing import Annotated
 
 import pytest
 
-from marketflow.config import Config, Loaded, TcpSettings, load
+from marketflow.config import Config, Loaded, load
+from marketflow.options import TcpSettings
 from marketflow.sections import leaves, read_environ
 from marketflow.settings import ConfigError, Text
 

@@ -58,7 +58,7 @@ REFUSALS = [
     ('{"mode": ["live"]}', "config.json: mode must be one of live, test, was a list"),
     (
         '{"storage": {"backend": "oracle"}}',
-        "config.json: storage.backend must be sqlite, was 'oracle'",
+        "config.json: storage.backend must be one of sqlite, postgres, was 'oracle'",
     ),
     ('{"data_dir": ""}', "config.json: data_dir must be the path of a file, was ''"),
     ('{"data_dir": "a\\u0000"}', r"config.json: data_dir must be the path of a file, was 'a\x00'"),
@@ -157,7 +157,7 @@ REFUSALS = [
         '{"lo\\ng": {}}',
         (
             r"config.json: 'lo\ng' is no setting, must be one of mode, data_dir, symbols, sources,"
-            " feed, pipeline, aggregation, window, journal, outbox, storage, http, log"
+            " feed, pipeline, aggregation, window, journal, outbox, storage, postgres, cache, redis, http, log"
         ),
     ),
     (

@@ -5,11 +5,13 @@ from typing import Any
 
 from marketflow.application.pipeline.channel import Channel
 from marketflow.application.pipeline.flusher import Flusher
+from marketflow.application.pipeline.publisher import Publisher
 from marketflow.application.ports import Clock, Journal
 from marketflow.application.state import Market
 from marketflow.application.telemetry import Feed, Telemetry
 
-_RECENT_MS = 10_000  # how long something that passed stays a problem
+_RECENT_MS = 5_000  # how long something that passed stays a problem
+_NOTABLE_STEP_MS = 1_000
 
 
 class Health:
@@ -28,6 +30,7 @@ class Health:
         stale_after_ms: int,
         backend: str,
         version: str,
+        publisher: Publisher | None = None,
     ) -> None:
         self._market = market
         self._telemetry = telemetry
@@ -38,6 +41,7 @@ class Health:
         self._threads = threads
         self._stale_after_ms = stale_after_ms
         self._backend = backend
+        self._publisher = publisher
         self._version = version
         self._started_mono = clock.now().mono_ms
 
@@ -56,6 +60,8 @@ class Health:
         problems += self._storage_problems(now_mono)
         if journal.problem:
             problems.append(journal.problem)
+        if journal.damaged_segments and _is_recent(self._market.restored_mono, now_mono):
+            problems.append(f"journal: {journal.damaged_segments} segments were damaged")
         if alive < expected:
             problems.append(f"threads: {expected - alive} of {expected} are dead")
         if not self.ready():
@@ -68,16 +74,18 @@ class Health:
             "version": self._version,
             "problems": problems,
             "feeds": {feed.exchange: self._feed(feed, now_mono) for feed in feeds},
-            "postgres": {"configured": False},
-            "redis": {"configured": False},
+            "postgres": self._postgres(),
+            "redis": self._redis(),
             "storage": {
                 "backend": self._backend,
                 "ok": self._flusher.store_state.problem is None,
                 "latency_ms": self._flusher.latency_ms,
                 "outbox_rows": self._flusher.waiting_count(),
+                "parked_rows": self._flusher.parked_count(),
                 "rows_dropped": self._telemetry.rows_dropped,
                 "journal_bytes": journal.size_bytes,
                 "journal_lost_chunks": journal.lost_chunks,
+                "journal_damaged_segments": journal.damaged_segments,
             },
             "channels": {
                 channel.name: {"depth": channel.depth(), "capacity": channel.capacity}
@@ -97,6 +105,24 @@ class Health:
             "late": feed.late,
         }
 
+    def _postgres(self) -> dict[str, Any]:
+        if self._backend != "postgres":
+            return {"configured": False}
+        ok = self._flusher.store_state.problem is None
+        return {"configured": True, "ok": ok, "latency_ms": self._flusher.latency_ms}
+
+    def _redis(self) -> dict[str, Any]:
+        publisher = self._publisher
+        if publisher is None:
+            return {"configured": False}
+        return {
+            "configured": True,
+            "ok": publisher.problem is None,
+            "latency_ms": publisher.latency_ms,
+            "kept_bytes": publisher.kept_bytes,
+            "dropped_ticks": publisher.dropped,
+        }
+
     def _is_stale(self, feed: Feed, now_mono: int) -> bool:
         last = feed.last_tick_mono
         return last is None or now_mono - last > self._stale_after_ms
@@ -106,9 +132,9 @@ class Health:
         if not feed.connected:
             problems.append(f"{name}: not connected")
         elif self._is_stale(feed, now_mono):
-            problems.append(
-                f"{name}: connected, but no price for {self._stale_after_ms / 1000:g} s"
-            )
+            seconds = self._stale_after_ms / 1000
+            since = "yet" if feed.last_tick_mono is None else f"for {seconds:g} s"
+            problems.append(f"{name}: connected, but no price {since}")
         if _is_recent(feed.skew_mono, now_mono):
             way = "ahead of" if feed.skew_ms > 0 else "behind"
             seconds = abs(feed.skew_ms) / 1000
@@ -118,13 +144,14 @@ class Health:
         return problems
 
     def _storage_problems(self, now_mono: int) -> list[str]:
-        states = (self._flusher.store_state, self._flusher.outbox_state)
-        problems = [state.problem for state in states if state.problem]
+        problems = self._flusher.problems()
+        if self._publisher is not None and self._publisher.problem:
+            problems.append(self._publisher.problem)
         if _is_recent(self._telemetry.dropped_mono, now_mono):
             problems.append(f"rows dropped: {self._telemetry.rows_dropped}, nothing takes them")
         if _is_recent(self._telemetry.restart_mono, now_mono):
             problems.append("threads: one died and was started again")
-        if abs(self._telemetry.clock_step_ms) > _RECENT_MS // 10:
+        if abs(self._telemetry.clock_step_ms) > _NOTABLE_STEP_MS:
             seconds = self._telemetry.clock_step_ms / 1000
             problems.append(f"clock: the system's was stepped by {seconds:g} s, ours was not")
         return problems

@@ -44,6 +44,7 @@ class Modes:
         self._market = market
         self._lock = threading.Lock()
         self._stopped = False
+        self._listening = False
         self._number = 0
         self.intake: Intake = new_intake(mode, self._number)
 
@@ -55,6 +56,7 @@ class Modes:
     def start(self) -> None:
         """Start listening in the first mode."""
         self.intake.start()
+        self._listening = True
 
     def switch(self, mode: Mode) -> Switched:
         """Change to *mode*; on return every answer is the new mode's. Blocks for a moment.
@@ -71,6 +73,7 @@ class Modes:
                 raise ChannelClosed("batches")
             if mode == previous:
                 return Switched(previous, previous, changed=False)
+            self._listening = False
             stuck = self.intake.stop(monotonic() + _SWITCH_S)
             if stuck:
                 log.error("old intake given up", extra={"mode": previous, "alive": stuck})
@@ -80,8 +83,13 @@ class Modes:
             reset.done.wait(_SWITCH_S)
             self.intake = self._new_intake(mode, self._number)
             self.intake.start()
+            self._listening = True
         log.info("mode switched", extra={"mode": mode, "previous": previous})
         return Switched(mode, previous, changed=True)
+
+    def threads(self) -> tuple[int, int]:
+        """Return how many threads there should be, and how many are alive; none in a switch."""
+        return self.intake.threads() if self._listening else (0, 0)
 
     def revive(self) -> int:
         """Start the intake's dead threads again, unless a switch is under way; how many."""

@@ -1,6 +1,6 @@
 """Every port of the service on one screen: what it needs from the world, without saying how."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 from marketflow.domain.minute import MinuteRow
@@ -50,6 +50,65 @@ class TickSource(Protocol):
         ...
 
 
+class Series(NamedTuple):
+    """One pair of one exchange in one mode."""
+
+    mode: Mode
+    exchange: str
+    symbol: str
+
+
+class EncodedTicks(NamedTuple):
+    """Ticks of one series in the order they were received, as text: made once, sent when needed."""
+
+    series: Series
+    timestamps_ms: bytes  # comma-separated
+    prices: bytes  # comma-separated, each `repr`: read back, it is equal to the bit
+    last_timestamp_ms: int
+    last_price: float
+
+
+class MirrorEntry(NamedTuple):
+    """What one flush adds to a series; ids grow with time and stay with their entry."""
+
+    id_ms: int
+    ticks: EncodedTicks
+
+
+class TickMirror(Protocol):
+    """The last minutes of every series, for other programs to read; used by one thread."""
+
+    def last_ids(self, series: Collection[Series]) -> dict[Series, int]:
+        """Return the id of the newest entry the mirror holds of each of *series*, 0 for none.
+
+        Raises:
+            CacheUnavailable: the mirror cannot be read now.
+        """
+        ...
+
+    def send(self, entries: Sequence[MirrorEntry], keep_from_ms: int) -> None:
+        """Add *entries*, oldest first; what the mirror has, or has newer ids than, stays as it is.
+
+        Ids below *keep_from_ms* are forgotten in the series that are added to.
+
+        Raises:
+            CacheUnavailable: the mirror may have any of them, but none without those before it.
+        """
+        ...
+
+    def ping(self) -> None:
+        """Check that the mirror can be written.
+
+        Raises:
+            CacheUnavailable: it cannot, with the reason.
+        """
+        ...
+
+    def close(self) -> None:
+        """Close the connection."""
+        ...
+
+
 class JournalRecord(NamedTuple):
     """A chunk as it was received."""
 
@@ -66,6 +125,7 @@ class JournalStatus(NamedTuple):
     size_bytes: int
     problem: str | None  # one sentence while chunks are not journaled
     lost_chunks: int  # not journaled since the start
+    damaged_segments: int = 0  # what followed the damage in them was not replayed
 
 
 class Journal(Protocol):
@@ -100,6 +160,13 @@ class Journal(Protocol):
         ...
 
 
+class RefusedRow(NamedTuple):
+    """A row that the store will never take as it is, and why, in the store's words."""
+
+    row: MinuteRow
+    reason: str
+
+
 class Outbox(Protocol):
     """Rows on their way to the store: durable, one version per key, the better informed wins."""
 
@@ -112,7 +179,7 @@ class Outbox(Protocol):
         ...
 
     def oldest(self, limit: int) -> list[MinuteRow]:
-        """Return up to *limit* rows, oldest first.
+        """Return up to *limit* rows that are not parked, oldest first.
 
         Raises:
             StorageUnavailable: the outbox cannot be read.
@@ -124,6 +191,14 @@ class Outbox(Protocol):
 
         Raises:
             StorageUnavailable: they will be offered again, which is harmless.
+        """
+        ...
+
+    def park(self, refused: Sequence[RefusedRow]) -> None:
+        """Offer *refused* no more until another version is put, or the service starts again.
+
+        Raises:
+            StorageUnavailable: they will be offered again, and refused again.
         """
         ...
 
@@ -146,7 +221,15 @@ class Outbox(Protocol):
         ...
 
     def count(self) -> int:
-        """Return how many rows wait, without touching the disk."""
+        """Return how many rows wait, parked ones not counted, without touching the disk."""
+        ...
+
+    def parked(self) -> int:
+        """Return how many rows are parked, without touching the disk."""
+        ...
+
+    def notice(self) -> str | None:
+        """Return one sentence if rows were lost a moment ago, for the operator."""
         ...
 
     def close(self) -> None:
@@ -159,8 +242,10 @@ class MinuteStore(Protocol):
 
     backend: str
 
-    def upsert(self, rows: Sequence[MinuteRow]) -> None:
-        """Write *rows* in one transaction; of two versions the one with more ticks stays.
+    def upsert(self, rows: Sequence[MinuteRow]) -> list[RefusedRow]:
+        """Write *rows*, durably on return; of two versions the one with more ticks stays.
+
+        Returns those that the store will never take; all the others are written.
 
         Raises:
             StorageUnavailable: nothing can be said about which were written; write again.

@@ -11,6 +11,8 @@ from marketflow.domain.mode import Mode
 from marketflow.domain.period import Period
 from marketflow.domain.window import Extreme, Mean
 
+_FOREVER_MS = 1 << 50  # a tick may be ahead of our clock
+
 MinuteReader = Callable[[Mode, str, str | None, int, int], list[MinuteRow]]
 
 
@@ -176,11 +178,11 @@ class Prices:
         """Read whole minutes: what is stored, and what is not stored yet, never both."""
         now_ms = self._clock.now().wall_ms
         from_ms = -(-(now_ms - period.ms) // self._interval_ms) * self._interval_ms
-        first_end_ms, end_ms = from_ms + self._interval_ms, now_ms + 2 * self._interval_ms
+        first_end_ms = from_ms + self._interval_ms
         rows: dict[MinuteKey, MinuteRow] = {}
         # memory before store: a row on its way from one to the other is seen at least once
         for reader in (*self._unstored, self._store.rows):
-            for row in reader(state.mode, symbol, exchange, first_end_ms, end_ms):
+            for row in reader(state.mode, symbol, exchange, first_end_ms, _FOREVER_MS):
                 known = rows.get(row.key)
                 if known is None or row.tick_count > known.tick_count:
                     rows[row.key] = row

@@ -60,3 +60,4 @@ class Market:
     def __init__(self, state: State) -> None:
         self.state = state
         self.restoring = False  # prices must wait: the journal is being replayed
+        self.restored_mono: int | None = None  # when that ended

@@ -7,6 +7,7 @@ MarketflowError
 ├── BadPeriod, BadParameter          a question that cannot be understood
 ├── FeedLost                         an exchange's connection ended or fell silent
 ├── StorageUnavailable               disk or database did not do it; trying again may help
+├── CacheUnavailable                 the cache did not do it; trying again may help
 └── ChannelClosed                    the other side has finished
 """
 
@@ -60,6 +61,10 @@ class FeedLost(MarketflowError):
 
 class StorageUnavailable(MarketflowError):
     """The disk or the database did not do what was asked; it may later."""
+
+
+class CacheUnavailable(MarketflowError):
+    """The cache did not do what was asked; it may later."""
 
 
 class ChannelClosed(MarketflowError):

@@ -3,6 +3,7 @@
 import pytest
 
 from marketflow.adapters.storage.outbox import SqliteOutbox
+from marketflow.application.ports import RefusedRow
 from marketflow.domain.mode import Mode
 from tests.examples import MINUTE_MS, NOON_MS, minute_row
 from tests.fakes import ManualClock, MemoryOutbox
@@ -108,3 +109,27 @@ def test_rows_older_than_the_limit_are_dropped_and_counted(outbox):
     assert outbox.trim(NOON_MS + DAY_MS + 2 * MINUTE_MS) == 2
     assert outbox.oldest(10) == rows[2:]
     assert outbox.count() == 1
+
+
+def test_a_parked_row_is_found_by_questions_but_not_offered(outbox):
+    rows = [minute_row(exchange=f"exchange{n}") for n in range(3)]
+    outbox.put(rows)
+    outbox.park([RefusedRow(rows[0], "it is nonsense")])
+    assert outbox.oldest(10) == rows[1:]
+    assert (outbox.count(), outbox.parked()) == (2, 1)
+    assert outbox.rows(rows[0].mode, rows[0].pair_name, None, 0, 1 << 50) == rows
+
+
+def test_another_version_of_a_parked_row_is_offered(outbox):
+    outbox.put([minute_row(tick_count=5)])
+    outbox.park([RefusedRow(minute_row(tick_count=5), "it is nonsense")])
+    outbox.put([minute_row(tick_count=6)])
+    assert outbox.oldest(10) == [minute_row(tick_count=6)]
+    assert (outbox.count(), outbox.parked()) == (1, 0)
+
+
+def test_a_parked_row_that_was_dropped_is_parked_no_more(outbox):
+    outbox.put([minute_row()])
+    outbox.park([RefusedRow(minute_row(), "it is nonsense")])
+    assert outbox.trim(NOON_MS + 2 * DAY_MS) == 1
+    assert (outbox.count(), outbox.parked()) == (0, 0)

@@ -42,7 +42,9 @@ class FileJournal:
         self._complete = list(self._earlier)  # segments that are not written any more
         self._size = sum(segment.size_bytes for segment in self._earlier)
         self._serial = self._earlier[-1].serial if self._earlier else 0
-        self._is_empty = not self._earlier  # nothing was ever journaled here, nor lost
+        # no chunk from then on came before the segment that is opened next
+        self._since_ms = self._earlier[-1].until_ms if self._earlier else 0
+        self._damaged = 0
         self._lock = threading.Lock()
         self._sync_lock = threading.Lock()
         # the segment being written, and what it may take: chunks received in [from, until), its
@@ -61,7 +63,7 @@ class FileJournal:
     def complete_from_ms(self) -> int:
         with self._lock:
             oldest = self._complete[0] if self._complete else self._current
-        return 0 if oldest is None or oldest.is_first() else oldest.start_ms
+        return 0 if oldest is None else oldest.complete_from_ms()
 
     def replay(self) -> Iterator[JournalRecord]:
         for segment in self._earlier:
@@ -69,6 +71,7 @@ class FileJournal:
             try:
                 yield from decode(segment.path.read_bytes())
             except BadRecord as error:
+                self._damaged += 1
                 log.warning(
                     "journal segment is damaged, going on with the next one",
                     extra={"segment": name, "offset": error.offset},
@@ -86,7 +89,7 @@ class FileJournal:
         with self._lock:
             fits = length <= self._room and self._from_ms <= at_ms < self._until_ms
             if not fits and not self._next_segment(at_ms, length):
-                self._lose()
+                self._lose(at_ms)
                 return
             length += len(self._header)
             try:
@@ -124,7 +127,8 @@ class FileJournal:
     def status(self) -> JournalStatus:
         faults = (self._writing, self._syncing, self._releasing)
         problems = [fault.problem for fault in faults if fault.problem is not None]
-        return JournalStatus(self._size, problems[0] if problems else None, self._lost)
+        problem = problems[0] if problems else None
+        return JournalStatus(self._size, problem, self._lost, self._damaged)
 
     def close(self) -> None:
         with self._lock:
@@ -135,7 +139,7 @@ class FileJournal:
     def _note_written(self, length: int, at_ms: int) -> None:
         assert self._current is not None
         self._header = b""
-        self._is_empty = False
+        self._since_ms = at_ms + 1
         self._current.size_bytes += length
         self._size += length
         self._room -= length
@@ -152,7 +156,7 @@ class FileJournal:
             return False
         self._tried_ms = at_ms
         self._retire()
-        if not self._make_room(at_ms, length + len(encode_header(first=False))):
+        if not self._make_room(at_ms, length + len(encode_header(0))):
             reason = f"journal.max_bytes ({self._max_bytes}) is full of chunks still needed"
             self._writing.begin(reason, at_ms)
             return False
@@ -168,7 +172,7 @@ class FileJournal:
         make_private(self._directory)
         segment = Segment.create(self._directory, self._serial + 1, at_ms)
         self._fd = os.open(segment.path, _FLAGS, 0o600)
-        self._header = encode_header(first=self._is_empty)
+        self._header = encode_header(min(self._since_ms, at_ms + 1))
         self._serial += 1
         self._current = segment
         self._until_ms = segment.until_ms
@@ -177,16 +181,16 @@ class FileJournal:
 
     def _break_off(self, reason: str, at_ms: int) -> None:
         assert self._current is not None
-        self._lose()
+        self._lose(at_ms)
         self._writing.begin(reason, at_ms)
         # a torn tail is skipped by readers, so it may stay if it cannot be cut off
         with contextlib.suppress(OSError):
             os.ftruncate(self._fd, self._current.size_bytes)
         self._retire()
 
-    def _lose(self) -> None:
+    def _lose(self, at_ms: int) -> None:
         self._lost += 1
-        self._is_empty = False
+        self._since_ms = at_ms + 1
 
     def _retire(self) -> None:
         if self._current is None:

@@ -11,8 +11,8 @@ from marketflow.application.ports import JournalRecord
 from marketflow.domain.errors import MarketflowError
 from marketflow.domain.mode import Mode
 
-_HEADER = struct.Struct("<7s?")  # magic, whether the journal was empty before this segment
-_HEADER_MAGIC = b"MFSEG1\n"
+_HEADER = struct.Struct("<7sq")  # magic, when what came before it was received
+_HEADER_MAGIC = b"MFSEG2\n"
 _START = struct.Struct("<4sI")  # magic, checksum of all that follows
 _META = struct.Struct("<IHBqq")  # bytes of the chunk, bytes of the source, mode, number, received
 _WHOLE = struct.Struct("<4sIIHBqq")  # both, as the reader takes them
@@ -67,18 +67,19 @@ class Segment:
         """By when all of its chunks had been received."""
         return self.start_ms - self.start_ms % SEGMENT_MS + SEGMENT_MS
 
-    def is_first(self) -> bool:
-        """Whether the journal was empty before this segment; False if that cannot be read."""
+    def complete_from_ms(self) -> int:
+        """From when on every chunk is in this segment or a later one; 0 if none came before it."""
         try:
             with self.path.open("rb") as file:
-                return file.read(_HEADER.size) == encode_header(first=True)
-        except OSError:
-            return False
+                magic, complete_from_ms = _HEADER.unpack(file.read(_HEADER.size))
+        except (OSError, struct.error):
+            return self.start_ms
+        return int(complete_from_ms) if magic == _HEADER_MAGIC else self.start_ms
 
 
-def encode_header(*, first: bool) -> bytes:
+def encode_header(complete_from_ms: int) -> bytes:
     """Return the bytes a segment begins with."""
-    return _HEADER.pack(_HEADER_MAGIC, first)
+    return _HEADER.pack(_HEADER_MAGIC, complete_from_ms)
 
 
 def encode_start(record: JournalRecord) -> bytes:

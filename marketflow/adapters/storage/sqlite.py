@@ -6,8 +6,12 @@ from pathlib import Path
 
 from marketflow.adapters.storage import minute_table
 from marketflow.adapters.storage.sqlite_file import SqliteFile
+from marketflow.application.ports import RefusedRow
 from marketflow.domain.minute import MinuteRow
 from marketflow.domain.mode import Mode
+
+# broken constraints; numbers and texts that SQLite cannot hold
+_REFUSALS = (sqlite3.IntegrityError, OverflowError, UnicodeEncodeError)
 
 
 class SqliteStore:
@@ -21,10 +25,15 @@ class SqliteStore:
     def __init__(self, path: Path) -> None:
         self._file = SqliteFile(path, "sqlite", prepare=_create)
 
-    def upsert(self, rows: Sequence[MinuteRow]) -> None:
+    def upsert(self, rows: Sequence[MinuteRow]) -> list[RefusedRow]:
         values = [minute_table.values_of(row) for row in rows]
         with self._file.transaction() as connection:
-            connection.executemany(minute_table.UPSERT, values)
+            try:
+                connection.executemany(minute_table.UPSERT, values)
+            except _REFUSALS:
+                # once more one by one: a statement that fails leaves the transaction as it was
+                return _upsert_each(connection, rows)
+        return []
 
     def rows(
         self, mode: Mode, symbol: str, exchange: str | None, from_ms: int, to_ms: int
@@ -43,3 +52,13 @@ class SqliteStore:
 def _create(connection: sqlite3.Connection) -> None:
     connection.execute(minute_table.TABLE)
     connection.execute(minute_table.BY_PAIR)
+
+
+def _upsert_each(connection: sqlite3.Connection, rows: Sequence[MinuteRow]) -> list[RefusedRow]:
+    refused = []
+    for row in rows:
+        try:
+            connection.execute(minute_table.UPSERT, minute_table.values_of(row))
+        except _REFUSALS as error:
+            refused.append(RefusedRow(row, str(error)))
+    return refused

@@ -17,4 +17,4 @@ class Limits:
     max_header_bytes: int = 32 * 1024
     max_headers: int = 100
     max_body: int = 64 * 1024
-    max_unsent: int = 256 * 1024  # answers built ahead for a client that pipelines
+    max_unsent: int = 64 * 1024  # answers built ahead for a client that pipelines

@@ -12,6 +12,7 @@ from marketflow.adapters.web.http1 import Request
 from marketflow.adapters.web.response import Response
 from marketflow.application.pipeline.channel import Channel
 from marketflow.application.pipeline.flusher import Flusher
+from marketflow.application.pipeline.publisher import Publisher
 from marketflow.application.ports import Clock, Journal
 from marketflow.application.telemetry import LATENCY_BUCKETS_S, Feed, Histogram, Telemetry
 
@@ -42,7 +43,7 @@ class HttpMetrics:
 class MetricsPage:
     """Writes every number the service counts."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  it looks at everything
         self,
         *,
         telemetry: Telemetry,
@@ -53,6 +54,7 @@ class MetricsPage:
         connections: Callable[[], int],
         channels: Callable[[], Iterable[Channel[Any]]],
         version: str,
+        publisher: Publisher | None = None,
     ) -> None:
         self._telemetry = telemetry
         self._flusher = flusher
@@ -60,6 +62,7 @@ class MetricsPage:
         self._http = http
         self._connections = connections
         self._channels = channels
+        self._publisher = publisher
         self._version = version
         self._started_s = clock.now().wall_ms / 1000
 
@@ -125,6 +128,11 @@ class MetricsPage:
             "Rows the store does not have yet.",
             [({}, self._flusher.waiting_count())],
         )
+        yield from _gauge(
+            "parked_rows", "Rows the store refuses.", [({}, self._flusher.parked_count())]
+        )
+        errors = 0 if self._publisher is None else self._publisher.errors
+        yield from _counter("cache_errors", "Attempts the cache failed.", [({}, errors)])
         yield from _gauge("journal_bytes", "Size of the journal.", [({}, journal.size_bytes)])
         yield from _counter(
             "journal_lost_chunks", "Chunks not journaled.", [({}, journal.lost_chunks)]

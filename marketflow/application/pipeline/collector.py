@@ -2,7 +2,9 @@
 
 import logging
 import threading
+from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 
 from marketflow.application.pipeline.backoff import Throttle
 from marketflow.application.pipeline.channel import Channel
@@ -36,6 +38,7 @@ class Collector:
         clock: Clock,
         telemetry: Telemetry,
         watermark_ms: Callable[[int], int],
+        offer: Callable[[Batch], None] | None = None,
     ) -> None:
         self._batches = batches
         self._closings = closings
@@ -43,8 +46,10 @@ class Collector:
         self._clock = clock
         self._telemetry = telemetry
         self._watermark_ms = watermark_ms
+        self._offer = offer  # to the publisher; never waits
         self._book = MinuteBook(rules)
         self._book_lock = threading.Lock()
+        self._taken: deque[Batch | Reset] = deque()
         self._early: dict[Origin, dict[int, Batch]] = {}
         self._next: dict[Origin, int] = {}
         self._unsent: dict[MinuteKey, MinuteRow] = {}
@@ -60,11 +65,8 @@ class Collector:
                 messages = self._batches.take(_TAKE, self._wait_s())
             except ChannelClosed:
                 break
-            for message in messages:
-                try:
-                    self.receive(message)
-                except Exception:
-                    log.exception("batch could not be absorbed")
+            self._taken.extend(messages)
+            self._receive_taken()
             self.close_minutes(self._clock.now())
         self._hand_out_all()
 
@@ -134,9 +136,23 @@ class Collector:
         with self._book_lock:
             return list(self._book.rows(mode, symbol, exchange, from_ms, to_ms))
 
+    def _receive_taken(self) -> None:
+        # one by one off the queue: what a dying thread leaves, its successor takes up
+        while self._taken:
+            try:
+                self.receive(self._taken.popleft())
+            except Exception:
+                log.exception("message could not be received")
+
     def _settle(self, batch: Batch) -> None:
         try:
             self.absorb(batch)
+            if self._offer is not None:
+                self._offer(batch)
+        except Exception:
+            log.exception("batch could not be absorbed")
+            ticks = sum(part.ticks for part in batch.parts.values())
+            batch = replace(batch, parts={}, rejects={**batch.rejects, "collector": ticks})
         finally:
             if batch.lane is not None:
                 batch.lane.settle()

@@ -7,7 +7,7 @@ from time import monotonic
 from marketflow.application.pipeline.backoff import Backoff
 from marketflow.application.pipeline.channel import Channel
 from marketflow.application.pipeline.messages import Closing
-from marketflow.application.ports import Clock, Journal, MinuteStore, Outbox
+from marketflow.application.ports import Clock, Journal, MinuteStore, Outbox, RefusedRow
 from marketflow.application.telemetry import Telemetry
 from marketflow.domain.errors import ChannelClosed, StorageUnavailable
 from marketflow.domain.minute import MinuteKey, MinuteRow
@@ -76,6 +76,8 @@ class Flusher:
         self._retry_at = 0.0
         self._trim_at = 0.0
         self.latency_ms: float | None = None
+        self.refusal = ""  # why the store refused a row last
+        self.state = Condition("flusher")
         self.outbox_state = Condition("outbox")
         self.store_state = Condition("store")
 
@@ -121,7 +123,7 @@ class Flusher:
             and (exchange is None or row.exchange == exchange)
             and from_ms <= row.timestamp_ms < to_ms
         ]
-        if self._outbox.count():
+        if self._outbox.count() or self._outbox.parked():
             rows += self._outbox.rows(mode, symbol, exchange, from_ms, to_ms)
         return rows
 
@@ -129,11 +131,27 @@ class Flusher:
         """Return how many rows the store does not have yet."""
         return self._outbox.count() + len(self._unsaved)
 
+    def parked_count(self) -> int:
+        """Return how many rows the store has refused."""
+        return self._outbox.parked()
+
+    def problems(self) -> list[str]:
+        """Return a sentence for each thing that keeps rows from the store."""
+        found = [self.store_state.problem, self.outbox_state.problem, self.state.problem]
+        found.append(self._outbox.notice())
+        if parked := self.parked_count():
+            found.append(f"{parked} rows are parked, the store refuses them: {self.refusal}")
+        return [sentence for sentence in found if sentence]
+
     def _step(self, closings: Sequence[Closing]) -> None:
         try:
             self.flush(closings, monotonic())
-        except Exception:
-            log.exception("flush failed")
+        except Exception as error:
+            if self.state.problem is None:
+                log.exception("flush failed")
+            self.state.fail(f"flusher: {error!r}")
+        else:
+            self.state.succeed()
 
     def _patience_s(self) -> float:
         if not self.waiting_count():
@@ -165,9 +183,11 @@ class Flusher:
     def _drain(self, now: float) -> None:
         try:
             if rows := list(self._unsaved.values()):  # the outbox fails: straight to the store
-                self._upsert(rows)
+                refused = self._upsert(rows)
                 self._unsaved.clear()
                 self._sample = rows[-1:]
+                if refused:
+                    self._note_drop(len(refused), "the store refuses them and the outbox fails")
             emptied = self._empty_outbox()
             started = monotonic()
             self._store.ping()
@@ -189,8 +209,7 @@ class Flusher:
             rows = self._read_outbox()
             if not rows:
                 return False
-            self._upsert(rows)
-            if not self._acknowledge(rows):
+            if not self._acknowledge(rows, self._upsert(rows)):
                 return False
         return True
 
@@ -203,18 +222,26 @@ class Flusher:
         self.outbox_state.succeed("read")
         return rows
 
-    def _acknowledge(self, rows: list[MinuteRow]) -> bool:
+    def _acknowledge(self, rows: list[MinuteRow], refused: list[RefusedRow]) -> bool:
+        unwanted = {row.key for row, _ in refused}
         try:
-            self._outbox.acknowledge(rows)
+            if refused:
+                self._outbox.park(refused)
+            self._outbox.acknowledge([row for row in rows if row.key not in unwanted])
         except StorageUnavailable as error:
             self.outbox_state.fail(str(error), "acknowledge")
             return False
         self.outbox_state.succeed("acknowledge")
         return True
 
-    def _upsert(self, rows: list[MinuteRow]) -> None:
-        self._store.upsert(rows)
-        self._telemetry.rows_stored += len(rows)
+    def _upsert(self, rows: list[MinuteRow]) -> list[RefusedRow]:
+        refused = self._store.upsert(rows)
+        self._telemetry.rows_stored += len(rows) - len(refused)
+        if refused:
+            row, self.refusal = refused[0]
+            context = {"rows": len(refused), "first": row.key, "reason": self.refusal}
+            log.error("rows refused by the store are parked", extra=context)
+        return refused
 
     def _trim(self) -> None:
         try:

@@ -24,6 +24,12 @@ class Lane:
         with self._settled:
             self._received_ms.append(received_ms)
 
+    def withdraw(self) -> None:
+        """Take back the chunk noted last: it will not be queued."""
+        with self._settled:
+            self._received_ms.pop()
+            self._settled.notify_all()
+
     def wait_for_slot(self) -> None:
         """Wait until the chunk noted last may be queued."""
         self._slots.acquire()

@@ -39,6 +39,7 @@ class Listener:
         self._closed = threading.Event()
         self._number = 0
         self._lost_at: float | None = None
+        self._connected_before = False
         self._context = {"source": source.exchange, "address": source.address}
 
     def run(self) -> None:
@@ -50,7 +51,8 @@ class Listener:
             except FeedLost as error:
                 self._note_loss(str(error))
             except Exception as error:
-                log.exception("source failed", extra=self._context)
+                if self._lost_at is None:
+                    log.exception("source failed", extra=self._context)
                 self._note_loss(str(error))
             finally:
                 self._feed.connected = False
@@ -72,20 +74,26 @@ class Listener:
 
     def _hear(self, chunk: bytes) -> None:
         now, lane = self._clock.now(), self._lane
-        lane.enter(now.wall_ms)
-        number, self._number = self._number, self._number + 1
-        self._feed.received += chunk.count(b"\n")
         mode, exchange, _ = lane.origin
-        self._journal.append(JournalRecord(mode, exchange, number, now.wall_ms, chunk))
-        lane.wait_for_slot()
-        self._inbox.put(Heard(lane, number, now.wall_ms, now.mono_ms, chunk))
+        number = self._number
+        lane.enter(now.wall_ms)
+        try:
+            self._journal.append(JournalRecord(mode, exchange, number, now.wall_ms, chunk))
+            lane.wait_for_slot()
+            self._feed.received += chunk.count(b"\n")
+            self._inbox.put(Heard(lane, number, now.wall_ms, now.mono_ms, chunk))
+        except BaseException:
+            lane.withdraw()
+            raise
+        self._number = number + 1  # only now: a number without its batch would hold up all others
 
     def _note_connection(self) -> None:
         self._feed.connected = True
+        self._feed.reconnects += self._connected_before
+        self._connected_before = True
         if self._lost_at is None:
             log.info("source connected", extra=self._context)
             return
-        self._feed.reconnects += 1
         for_s = round(monotonic() - self._lost_at, 1)
         log.info("source connected again", extra={**self._context, "for_s": for_s})
         self._lost_at = None

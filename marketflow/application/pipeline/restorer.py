@@ -61,6 +61,7 @@ class Restorer:
         finally:
             # while it is, no minute counts as complete, and the journal keeps all it has
             self._market.restoring = interrupted
+            self._market.restored_mono = self._clock.now().mono_ms
         if chunks:
             took_s = round(monotonic() - started, 3)
             context = {"chunks": chunks, "failed": self._failed, "took_s": took_s}

@@ -24,7 +24,7 @@ records = st.builds(
 
 
 def segment_of(records):
-    return encode_header(first=True) + b"".join(
+    return encode_header(0) + b"".join(
         encode_start(record) + record.chunk for record in records
     )
 
@@ -94,7 +94,7 @@ def test_a_tail_of_zeros_is_not_believed():
 @given(st.binary(max_size=400))
 def test_no_bytes_make_the_reader_fail(data):
     read(data)
-    read(encode_header(first=False) + data)
+    read(encode_header(5) + data)
 
 
 def test_segments_are_found_in_the_order_they_were_begun_whatever_the_clock_said(tmp_path):
@@ -105,12 +105,12 @@ def test_segments_are_found_in_the_order_they_were_begun_whatever_the_clock_said
     assert Segment.find(tmp_path) == written
 
 
-@pytest.mark.parametrize("first", [True, False])
-def test_a_segment_remembers_whether_it_was_the_first(tmp_path, first):
+@pytest.mark.parametrize("since_ms", [0, 3])
+def test_a_segment_remembers_from_when_on_nothing_came_before_it(tmp_path, since_ms):
     segment = Segment.create(tmp_path, 1, 5)
-    assert not segment.is_first()
-    segment.path.write_bytes(encode_header(first=first))
-    assert segment.is_first() is first
+    assert segment.complete_from_ms() == 5, "unreadable: what is certain is its own start"
+    segment.path.write_bytes(encode_header(since_ms))
+    assert segment.complete_from_ms() == since_ms
 
 
 @pytest.mark.parametrize(("start", "until"), [(0, 60_000), (59_999, 60_000), (60_000, 120_000)])

@@ -1,0 +1,102 @@
+"""Folding a chunk's ticks into window rows and minutes, against a plain reading."""
+
+from collections import defaultdict
+from math import fsum, isclose
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from marketflow.application.pipeline.lane import Lane
+from marketflow.application.pipeline.messages import Batch, Heard, Origin
+from marketflow.domain.minute import MinuteRules
+from marketflow.domain.mode import Mode
+from marketflow.domain.tick import Decoded, Ticks
+
+RULES = MinuteRules(interval_ms=1_000, grace_ms=100, late_intervals=3)
+NOW = 1_746_446_400_500
+ORIGIN = Origin(Mode.LIVE, "exchange1", 4)
+HEARD = Heard(Lane(ORIGIN), 7, NOW, 123, b"one\ntwo\n")
+AGES = st.integers(-700, 5_000) | st.sampled_from([0, 1, 500, 501, 1_500, 4_500, 4_501])
+COLUMNS = st.lists(
+    st.tuples(AGES, st.sampled_from([0.1, 0.3]) | st.floats(1e-6, 1e6)), min_size=1, max_size=20
+)
+
+
+def fold(columns, **decoded):
+    ticks = {
+        symbol: Ticks([NOW - age for age, _ in ticks], [price for _, price in ticks])
+        for symbol, ticks in columns.items()
+    }
+    return Batch.of(HEARD, Decoded(2, ticks, **decoded), RULES)
+
+
+def end_of(timestamp_ms):
+    return timestamp_ms // 1_000 * 1_000 + 1_000
+
+
+def on_time(columns):
+    return [(NOW - age, price) for age, price in columns if end_of(NOW - age) + 3_000 >= NOW]
+
+
+@given(st.dictionaries(st.sampled_from(["A", "B"]), COLUMNS, min_size=1))
+def test_every_tick_on_time_is_in_one_window_row_and_one_minute(columns):
+    batch = fold(columns)
+    kept = {symbol: on_time(ticks) for symbol, ticks in columns.items()}
+    assert batch.late == sum(map(len, columns.values())) - sum(map(len, kept.values()))
+    assert set(batch.parts) == {symbol for symbol, ticks in kept.items() if ticks}
+    for symbol, part in batch.parts.items():
+        assert part.ticks == len(kept[symbol])
+        check_rows(part.rows, kept[symbol])
+        check_minutes(part.minutes, kept[symbol])
+
+
+def check_rows(rows, ticks):
+    groups, current = defaultdict(list), 0
+    for at, price in ticks:
+        current = max(current, min(at, NOW))
+        groups[current].append((at, price))
+    assert [row.at_ms for row in rows] == list(groups)
+    for row, group in zip(rows, groups.values(), strict=True):
+        prices = [price for _, price in group]
+        assert (row.timestamp_ms, row.price) == group[-1]
+        assert (row.stat.ticks, row.stat.low, row.stat.high) == (
+            len(prices),
+            min(prices),
+            max(prices),
+        )
+        assert isclose(row.stat.total, fsum(prices), rel_tol=1e-12)
+
+
+def check_minutes(minutes, ticks):
+    groups = defaultdict(list)
+    for at, price in ticks:
+        groups[end_of(at)].append((at, price))
+    assert sorted(end_ms for end_ms, _ in minutes) == sorted(groups)
+    for end_ms, stat in minutes:
+        prices = [price for _, price in groups[end_ms]]
+        assert (stat.ticks, stat.low, stat.high) == (len(prices), min(prices), max(prices))
+        assert stat.open_ms == min(at for at, _ in groups[end_ms])
+        assert stat.close_ms == max(at for at, _ in groups[end_ms])
+
+
+def test_a_batch_keeps_what_its_chunk_was_known_by():
+    batch = fold({"A": [(0, 1.0)]}, rejects={"json": 2})
+    assert (batch.origin, batch.number, batch.lane) == (ORIGIN, 7, HEARD.lane)
+    assert (batch.received_ms, batch.received_mono) == (NOW, 123)
+    assert (batch.rejects, batch.late, batch.skew_ms) == ({"json": 2}, 0, 0)
+
+
+def test_the_skew_tells_how_far_refused_timestamps_were_ahead_or_behind():
+    assert fold({}, ahead_ms=90_000).skew_ms == 90_000
+    assert fold({"A": [(5_000, 1.0), (9_000, 1.0), (0, 1.0)]}).skew_ms == -9_000
+
+
+def test_a_chunk_without_ticks_is_an_empty_batch():
+    batch = fold({}, rejects={"json": 1})
+    assert (batch.parts, batch.number) == ({}, 7)
+
+
+def test_a_failed_chunk_counts_its_lines_and_keeps_its_place():
+    batch = Batch.failed(HEARD)
+    assert (batch.number, batch.parts, batch.rejects) == (7, {}, {"worker": 2})
+    assert batch.lane is HEARD.lane
