@@ -22,6 +22,7 @@ from marketflow.application.pipeline.flusher import Flusher
 from marketflow.application.pipeline.intake import Intake, Plumbing
 from marketflow.application.pipeline.loop import Loop
 from marketflow.application.pipeline.messages import Batch, Closing, Heard, Reset
+from marketflow.application.pipeline.publisher import Publisher
 from marketflow.application.pipeline.restorer import Restorer
 from marketflow.application.queries import Prices
 from marketflow.application.state import Market, State
@@ -69,8 +70,9 @@ class Service:
         )
         self._telemetry = Telemetry(self._names)
         self._market = Market(self._new_state(config.mode, 0))
-        self._inbox: Channel[Heard] = Channel("inbox", config.pipeline.queue_chunks)
-        self._batches: Channel[Batch | Reset] = Channel("batches", config.pipeline.queue_chunks)
+        chunks = config.pipeline.queue_chunks
+        self._inbox: Channel[Heard] = Channel("inbox", chunks)
+        self._batches: Channel[Batch | Reset] = Channel("batches", chunks)
         self._closings: Channel[Closing] = Channel("closings", _CLOSINGS)
         self._stores = stores_of(config, self._clock)
         self._flush = Flusher(
@@ -82,6 +84,7 @@ class Service:
             clock=self._clock,
             telemetry=self._telemetry,
         )
+        self._publisher = self._new_publisher()
         self._build_pipeline()
         self._build_web()
 
@@ -94,8 +97,11 @@ class Service:
         self._modes.start()
         http = self._config.http
         host = f"[{http.host}]" if ":" in http.host else http.host
-        url = f"http://{host}:{http.port}/"
-        context = {"url": url, "mode": self._modes.mode, "data_dir": self._config.data_dir}
+        context = {
+            "url": f"http://{host}:{http.port}/",
+            "mode": self._modes.mode,
+            "data_dir": self._config.data_dir,
+        }
         log.info("marketflow started", extra={"version": __version__, **context})
         if not http.admin_token and http.host not in LOOPBACK:
             log.warning("anyone who reaches this address may switch modes: set http.admin_token")
@@ -115,13 +121,15 @@ class Service:
             channel.close()
             if not loop.join(self.deadline):
                 stuck.append(loop.name)
+        if self._publisher is not None:
+            self._publisher.close()
         stuck += [loop.name for loop in self._loops if not loop.join(self.deadline)]
         self._stores.close()
         return list(dict.fromkeys(stuck))
 
     def threads(self) -> tuple[int, int]:
         """Return how many threads there should be, and how many are alive."""
-        expected, alive = self._modes.intake.threads()
+        expected, alive = self._modes.threads()
         own = [loop.alive() for loop in self._loops]
         own += [thread.is_alive() for thread in self._server.threads]
         return expected + len(own), alive + sum(own)
@@ -139,6 +147,7 @@ class Service:
             clock=self._clock,
             telemetry=self._telemetry,
             watermark_ms=self._watermark_ms,
+            offer=None if self._publisher is None else self._publisher.offer,
         )
         restorer = Restorer(
             self._stores.journal,
@@ -186,6 +195,8 @@ class Service:
             self._distributor,
             Loop("supervisor", supervisor.run),
         ]
+        if self._publisher is not None:
+            self._loops.append(Loop("publisher", self._publisher.run))
 
     def _build_web(self) -> None:
         http = self._config.http
@@ -201,6 +212,7 @@ class Service:
             threads=self.threads,
             stale_after_ms=self._config.feed.stale_after_ms,
             backend=self._config.storage.backend,
+            publisher=self._publisher,
             version=__version__,
         )
         metrics = MetricsPage(
@@ -211,6 +223,7 @@ class Service:
             http=counts,
             connections=lambda: self._server.connections(),  # noqa: PLW0108  there is none yet
             channels=self.channels,
+            publisher=self._publisher,
             version=__version__,
         )
         self._server = server_of(
@@ -227,8 +240,7 @@ class Service:
         return State(mode, intake, catalog, self._config.window.span_ms)
 
     def _new_intake(self, mode: Mode, number: int) -> Intake:
-        config = self._config
-        sources = sources_of(mode, config, decode=self._decoder.decode, clock=self._clock)
+        sources = sources_of(mode, self._config, decode=self._decoder.decode, clock=self._clock)
         plumbing = Plumbing(
             inbox=self._inbox,
             batches=self._batches,
@@ -236,10 +248,22 @@ class Service:
             clock=self._clock,
             telemetry=self._telemetry,
             rules=self._rules,
-            workers_per_source=config.pipeline.workers_per_source,
-            backoff_max_s=config.feed.backoff_max_ms / 1000,
+            workers_per_source=self._config.pipeline.workers_per_source,
+            backoff_max_s=self._config.feed.backoff_max_ms / 1000,
         )
         return Intake(mode, number, sources, plumbing)
+
+    def _new_publisher(self) -> Publisher | None:
+        if self._stores.mirror is None:
+            return None
+        cache = self._config.cache
+        return Publisher(
+            self._stores.mirror,
+            clock=self._clock,
+            flush_interval_ms=cache.flush_interval_ms,
+            retention_ms=cache.retention_ms,
+            max_bytes=cache.max_bytes,
+        )
 
     def _watermark_ms(self, now_ms: int) -> int:
         oldest_ms = self._modes.intake.oldest_ms()
@@ -266,6 +290,8 @@ def run(config: Config, warnings: list[str]) -> int:
         log.error("data directory cannot be used", extra={"reason": str(error)})
     try:
         service = Service(config)
+    except ImportError as error:
+        return _complain(f"{error.name} is not installed: pip install -r requirements.txt")
     except OSError as error:
         return _complain(
             f"cannot listen on {config.http.host}:{config.http.port}: {error.strerror or error}"

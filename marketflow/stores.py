@@ -1,12 +1,15 @@
-"""From settings to what outlives the process: journal, outbox and the store of minutes."""
+"""From settings to what outlives the process: journal, outbox, store of minutes, mirror."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from marketflow.adapters.storage.journal import FileJournal, NoJournal
 from marketflow.adapters.storage.outbox import SqliteOutbox
 from marketflow.adapters.storage.sqlite import SqliteStore
-from marketflow.application.ports import Clock, Journal, MinuteStore, Outbox
+from marketflow.application.ports import Clock, Journal, MinuteStore, Outbox, TickMirror
 from marketflow.config import Config
+
+_SCHEMA = Path(__file__).resolve().parents[1] / "schema.sql"
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +19,7 @@ class Stores:
     journal: Journal
     outbox: Outbox
     store: MinuteStore
+    mirror: TickMirror | None  # closed by its publisher
     retention_ms: int
 
     def close(self) -> None:
@@ -47,5 +51,44 @@ def stores_of(config: Config, clock: Clock) -> Stores:
         max_bytes=config.outbox.max_bytes,
         clock=clock,
     )
-    store = SqliteStore(config.data_dir / "marketflow.db")
-    return Stores(journal, outbox, store, max(config.window.span_ms, rows_need_ms))
+    retention_ms = max(config.window.span_ms, rows_need_ms)
+    return Stores(journal, outbox, _store_of(config), _mirror_of(config), retention_ms)
+
+
+def _store_of(config: Config) -> MinuteStore:
+    if config.storage.backend == "sqlite":
+        return SqliteStore(config.data_dir / "marketflow.db")
+    # only now: the embedded default runs without any installation
+    from marketflow.adapters.storage.postgres import PostgresStore  # noqa: PLC0415
+
+    settings = config.postgres
+    return PostgresStore(
+        host=settings.host,
+        port=settings.port,
+        user=settings.user,
+        password=settings.password,
+        database=settings.database,
+        sslmode=settings.sslmode,
+        connect_timeout_s=settings.connect_timeout_ms / 1000,
+        statement_timeout_s=settings.statement_timeout_ms / 1000,
+        pool_size=settings.pool_size,
+        schema=_SCHEMA.read_text(encoding="utf-8"),
+    )
+
+
+def _mirror_of(config: Config) -> TickMirror | None:
+    if config.cache.backend == "memory":
+        return None
+    from marketflow.adapters.cache.redis_ticks import RedisTickMirror  # noqa: PLC0415  as above
+
+    settings = config.redis
+    return RedisTickMirror(
+        settings.host,
+        settings.port,
+        retention_ms=config.cache.retention_ms,
+        timeout_s=settings.timeout_ms / 1000,
+        db=settings.db,
+        username=settings.username,
+        password=settings.password,
+        tls=settings.tls,
+    )
