@@ -21,7 +21,9 @@ FOREVER = (0, 2**62)
 UNHURRIED = settings(deadline=None)  # a server answers when it does
 
 
-@pytest.fixture(params=["memory", "sqlite", "postgres"], scope="module")
+@pytest.fixture(
+    params=["memory", "sqlite", pytest.param("postgres", marks=pytest.mark.slow)], scope="module"
+)
 def kind(request):
     return request.param
 

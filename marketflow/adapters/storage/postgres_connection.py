@@ -2,7 +2,7 @@
 
 import contextlib
 import select
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from time import monotonic
 from typing import Any
 
@@ -17,6 +17,7 @@ _APPLICATION = "marketflow"
 _SETTINGS = "SET statement_timeout = %s; SET extra_float_digits = 3"
 _GIVE_UP_AFTER_US_S = 1.0
 _KEEPALIVE_S = 30
+_PORTION = 1000
 
 # Asynchronous connections and a wait of our own: libpq's timeouts do not cover a server, or a
 # network, that falls silent, and a wait callback would change psycopg2 for the whole process.
@@ -37,8 +38,8 @@ class PostgresConnection:
 
     def execute(
         self, statement: str, values: Sequence[object] | None = None
-    ) -> Iterable[tuple[Any, ...]]:
-        """Run *statement* and return the rows of its answer, which is complete.
+    ) -> list[tuple[Any, ...]]:
+        """Run *statement* and return the rows of its answer, if it has any.
 
         Raises:
             ValuesRefused: the server will never take *values*.
@@ -56,7 +57,7 @@ class PostgresConnection:
             raise self.server.failure(error, lost=lost, has_values=values is not None) from None
         if not answered:
             raise self.server.no_answer(self.server.statement_timeout_s)
-        return answer
+        return _fetched(answer)
 
     def close(self) -> None:
         """Close it, in whatever state it is; never waits."""
@@ -99,6 +100,15 @@ def connect(server: PostgresServer, generation: int, deadline: float) -> Postgre
     if not answered:
         raise server.no_answer(server.connect_timeout_s)
     return PostgresConnection(server, connection, generation)
+
+
+def _fetched(answer: cursor) -> list[tuple[Any, ...]]:
+    rows: list[tuple[Any, ...]] = []
+    if answer.description is not None:
+        # in portions: each holds up all other threads
+        while portion := answer.fetchmany(_PORTION):
+            rows += portion
+    return rows
 
 
 def _wait(connection: Any, deadline: float) -> bool:

@@ -76,14 +76,14 @@ def ensure_table(connection: PostgresConnection, schema: str) -> None:
 
 def repairs(connection: PostgresConnection) -> list[str]:
     """Return the statements that give the table its shape of today, in order."""
-    found = list(connection.execute(_FOUND_COLUMNS))
+    found = connection.execute(_FOUND_COLUMNS)
     types = {name: type_ for name, type_, _ in found}
     missing = [name for name in COLUMNS if name not in types]
     # the rows there are must be filled before a NOT NULL holds, and only after their types fit
     columns = [_added(name) for name in missing]
     columns += [_converted(name, types[name]) for name in COLUMNS if name in types]
     fills = [_filled(name) for name in missing if name in _FILLED_WITH]
-    key = _key_changes(list(connection.execute(_FOUND_KEY)))
+    key = _key_changes(connection.execute(_FOUND_KEY))
     # ours to leave empty: a column that we do not know must not demand a value
     extras = [
         f"ALTER COLUMN {_identifier(name)} DROP NOT NULL"

@@ -13,6 +13,7 @@ from marketflow.domain.mode import Mode
 from tests.examples import MINUTE_MS, NOON_MS, minute_row
 
 pytest_plugins = ("tests.server_fixtures",)
+pytestmark = pytest.mark.slow
 
 FOREVER = (0, 2**62)
 LATEST_MS = 253_402_300_799_999
@@ -62,7 +63,7 @@ def test_times_mean_the_same_in_every_time_zone(store, database, zone):
 
 def test_prices_are_exact_even_where_the_database_rounds_for_others(store, database):
     database.sql(f"ALTER DATABASE {database.name} SET extra_float_digits = 0")
-    row = minute_row(average_price=100_000.1 + 0.2)
+    row = minute_row(min_price=0.1, average_price=0.1 + 0.2)
     store.upsert([row])
     assert all_of(store) == [row]
 
@@ -104,6 +105,18 @@ def test_every_time_comes_back_to_the_millisecond(store, times):
     for end in ends:
         at = end.timestamp_ms
         assert store.rows(Mode.LIVE, "ENDS", None, at, at + 1) == [end][: at < LATEST_MS]
+
+
+NAMES = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=20)
+
+
+@ONE_STORE_FOR_ALL
+@given(names=st.lists(NAMES | st.sampled_from(["", "NULL", '"', "\\", "'", "{a,b}", "%s", " a"])))
+def test_every_name_comes_back_as_it_was(store, names):
+    rows = [minute_row(pair_name=name, exchange=name) for name in names]
+    assert store.upsert(rows) == []
+    for row in rows:
+        assert store.rows(Mode.LIVE, row.pair_name, row.exchange, *FOREVER) == [row]
 
 
 NONSENSE = {

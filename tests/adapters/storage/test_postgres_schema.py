@@ -10,6 +10,7 @@ from tests.examples import NOON_MS, minute_row
 from tests.servers import SCHEMA
 
 pytest_plugins = ("tests.server_fixtures",)
+pytestmark = pytest.mark.slow
 
 THE_BRIEFS = """
 CREATE TABLE market_data (

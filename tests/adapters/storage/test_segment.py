@@ -24,9 +24,7 @@ records = st.builds(
 
 
 def segment_of(records):
-    return encode_header(0) + b"".join(
-        encode_start(record) + record.chunk for record in records
-    )
+    return encode_header(0) + b"".join(encode_start(record) + record.chunk for record in records)
 
 
 def read(data):
