@@ -119,11 +119,13 @@ def test_lines_due_together_are_one_chunk_and_none_comes_before_its_time(replay)
     ids=repr,
 )
 def test_lines_without_a_usable_timestamp_are_passed_on_unchanged(replay, bad):
+    data = b""
     with closing(replay(line(0) + bad + line(1)).chunks()) as chunks:
-        data = b"".join(islice(chunks, 3))
-    first, rest = data.split(b"\n", 1)
-    assert rest.startswith(bad)
-    assert len(timestamps([first, rest.removeprefix(bad)])) == 2
+        while data.count(b"\n") < 3:  # they may come in one chunk, or one by one
+            data += next(chunks)
+    first, middle, last = data.split(b"\n")[:3]
+    assert middle + b"\n" == bad
+    assert len(timestamps([first, last])) == 2
 
 
 def test_it_starts_over_at_the_end(replay):
