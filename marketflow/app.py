@@ -22,7 +22,6 @@ from marketflow.application.pipeline.flusher import Flusher
 from marketflow.application.pipeline.intake import Intake, Plumbing
 from marketflow.application.pipeline.loop import Loop
 from marketflow.application.pipeline.messages import Batch, Closing, Heard, Reset
-from marketflow.application.pipeline.publisher import Publisher
 from marketflow.application.pipeline.restorer import Restorer
 from marketflow.application.queries import Prices
 from marketflow.application.state import Market, State
@@ -36,7 +35,7 @@ from marketflow.domain.mode import Mode
 from marketflow.process import block_signals, serve_until_signalled
 from marketflow.serving import LOOPBACK, server_of
 from marketflow.sources import sources_of
-from marketflow.stores import stores_of
+from marketflow.stores import publisher_of, stores_of
 
 log = logging.getLogger(__name__)
 
@@ -84,7 +83,7 @@ class Service:
             clock=self._clock,
             telemetry=self._telemetry,
         )
-        self._publisher = self._new_publisher()
+        self._publisher = publisher_of(config, self._stores, self._clock)
         self._build_pipeline()
         self._build_web()
 
@@ -153,6 +152,7 @@ class Service:
             self._stores.journal,
             self._decoder.decode,
             rules=self._rules,
+            max_clock_skew_ms=self._config.feed.max_clock_skew_ms,
             clock=self._clock,
             market=self._market,
             collector=collector,
@@ -252,18 +252,6 @@ class Service:
             backoff_max_s=self._config.feed.backoff_max_ms / 1000,
         )
         return Intake(mode, number, sources, plumbing)
-
-    def _new_publisher(self) -> Publisher | None:
-        if self._stores.mirror is None:
-            return None
-        cache = self._config.cache
-        return Publisher(
-            self._stores.mirror,
-            clock=self._clock,
-            flush_interval_ms=cache.flush_interval_ms,
-            retention_ms=cache.retention_ms,
-            max_bytes=cache.max_bytes,
-        )
 
     def _watermark_ms(self, now_ms: int) -> int:
         oldest_ms = self._modes.intake.oldest_ms()

@@ -1,10 +1,12 @@
 """Log lines: one per record whatever it holds, as key=value text or as JSON."""
 
+import io
 import json
 import logging
+import os
 import traceback
 from datetime import UTC, datetime
-from typing import TextIO
+from typing import BinaryIO, TextIO, cast
 
 _LONGEST_VALUE = 16_384  # characters; a hostile line of megabytes must not fill the log
 _OWN_ATTRIBUTES = frozenset(vars(logging.makeLogRecord({}))) | {"asctime", "message", "taskName"}
@@ -37,13 +39,25 @@ def configure(level: str, layout: str, stream: TextIO | None = None) -> None:
     Called again, it replaces what it set up before.
     """
     logging.raiseExceptions = False  # a closed standard error must not end the service
-    handler = LineHandler(stream)
+    handler = LineHandler(stream or _standard_error())
     handler.setFormatter({"text": TextFormatter, "json": JsonFormatter}[layout]())
     root = logging.getLogger()
     for earlier in [known for known in root.handlers if isinstance(known, LineHandler)]:
         root.removeHandler(earlier)
     root.addHandler(handler)
     root.setLevel(level.upper())
+
+
+def _standard_error() -> TextIO:
+    # without a buffer: what cannot be written must not be tried again at exit, which would then
+    # end with status 120
+    try:
+        raw = io.FileIO(2, "w", closefd=False)
+    except OSError:  # closed: whatever is opened next may get its number
+        raw = io.FileIO(os.devnull, "w")
+    return io.TextIOWrapper(
+        cast(BinaryIO, raw), encoding="utf-8", errors="backslashreplace", write_through=True
+    )
 
 
 def _fields(record: logging.LogRecord) -> dict[str, object]:

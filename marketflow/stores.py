@@ -6,6 +6,7 @@ from pathlib import Path
 from marketflow.adapters.storage.journal import FileJournal, NoJournal
 from marketflow.adapters.storage.outbox import SqliteOutbox
 from marketflow.adapters.storage.sqlite import SqliteStore
+from marketflow.application.pipeline.publisher import Publisher
 from marketflow.application.ports import Clock, Journal, MinuteStore, Outbox, TickMirror
 from marketflow.config import Config
 
@@ -53,6 +54,20 @@ def stores_of(config: Config, clock: Clock) -> Stores:
     )
     retention_ms = max(config.window.span_ms, rows_need_ms)
     return Stores(journal, outbox, _store_of(config), _mirror_of(config), retention_ms)
+
+
+def publisher_of(config: Config, stores: Stores, clock: Clock) -> Publisher | None:
+    """Return what hands ticks to the mirror, if there is one."""
+    if stores.mirror is None:
+        return None
+    cache = config.cache
+    return Publisher(
+        stores.mirror,
+        clock=clock,
+        flush_interval_ms=cache.flush_interval_ms,
+        retention_ms=cache.retention_ms,
+        max_bytes=cache.max_bytes,
+    )
 
 
 def _store_of(config: Config) -> MinuteStore:

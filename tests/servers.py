@@ -1,6 +1,7 @@
 """Throw-away PostgreSQL and Redis servers that can be killed, frozen and started again."""
 
 import shutil
+import signal
 import subprocess
 import tempfile
 import threading
@@ -46,7 +47,8 @@ class _Server:
     def start(self):
         """Start it, a Redis empty, a PostgreSQL as it was, and wait until it answers."""
         if not self.is_running():
-            self._process = self._launcher.start(start_new_session=True)
+            with _signals_let_through():
+                self._process = self._launcher.start(start_new_session=True)
             self._wait_until_ready()
         return self
 
@@ -166,7 +168,10 @@ class Database:
     def session(self):
         """Return an administrator's psycopg2 connection in autocommit mode; close it."""
         connection = psycopg2.connect(
-            **self.address(), connect_timeout=10, application_name="administrator"
+            **self.address(),
+            connect_timeout=10,
+            application_name="administrator",
+            options="-c lock_timeout=10s",  # a lock left behind fails a test, and never hangs it
         )
         connection.autocommit = True
         return connection
@@ -198,6 +203,16 @@ class RedisServer(_Server):
 
     def __init__(self, *, password=None, settings=None):
         super().__init__(Redis, password, settings)
+
+
+@contextmanager
+def _signals_let_through():
+    """Unblock what the service, run by a test in this process, has blocked: children inherit it."""
+    before = signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _signal(process, name):

@@ -19,6 +19,7 @@ _BATCH_ROWS = 500
 _MAX_UNSAVED = 100_000
 _TICK_S = 1.0  # how often the store is pinged
 _TRIM_S = 30.0
+_DRAIN_S = 1.0  # of emptying the outbox at a stretch: new rows, and a stop, must not wait long
 
 
 class Condition:
@@ -184,14 +185,14 @@ class Flusher:
         try:
             if rows := list(self._unsaved.values()):  # the outbox fails: straight to the store
                 refused = self._upsert(rows)
-                self._unsaved.clear()
+                # what the store refuses waits until the outbox can park it
+                self._unsaved = {row.key: row for row, _ in refused}
                 self._sample = rows[-1:]
-                if refused:
-                    self._note_drop(len(refused), "the store refuses them and the outbox fails")
-            emptied = self._empty_outbox()
-            started = monotonic()
-            self._store.ping()
-            self.latency_ms = round((monotonic() - started) * 1000, 3)
+            emptied = self._empty_outbox() and not self._unsaved
+            if not (emptied and self._outbox.count()):  # a backlog that moves is proof enough
+                started = monotonic()
+                self._store.ping()
+                self.latency_ms = round((monotonic() - started) * 1000, 3)
         except StorageUnavailable as error:
             self._telemetry.store_errors += 1
             self.store_state.fail(str(error))
@@ -205,12 +206,15 @@ class Flusher:
 
     def _empty_outbox(self) -> bool:
         # False if the outbox fails; a failing store is the caller's
+        deadline = monotonic() + _DRAIN_S
         while self._outbox.count():
             rows = self._read_outbox()
             if not rows:
                 return False
             if not self._acknowledge(rows, self._upsert(rows)):
                 return False
+            if monotonic() >= deadline:
+                break  # the next flush goes on at once
         return True
 
     def _read_outbox(self) -> list[MinuteRow] | None:
@@ -239,7 +243,8 @@ class Flusher:
         self._telemetry.rows_stored += len(rows) - len(refused)
         if refused:
             row, self.refusal = refused[0]
-            context = {"rows": len(refused), "first": row.key, "reason": self.refusal}
+            first = f"{row.exchange} {row.pair_name} {row.timestamp_ms}"
+            context = {"rows": len(refused), "first": first, "reason": self.refusal}
             log.error("rows refused by the store are parked", extra=context)
         return refused
 
