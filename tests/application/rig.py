@@ -109,6 +109,7 @@ class Rig:
             self.journal,
             self.decode,
             rules=self.rules,
+            max_clock_skew_ms=skew_ms,
             clock=self.clock,
             market=self.market,
             collector=self.collector,

@@ -5,6 +5,7 @@ from random import Random
 
 import pytest
 
+from marketflow.application.pipeline import flusher
 from marketflow.application.pipeline.channel import Channel
 from marketflow.application.pipeline.flusher import Flusher
 from marketflow.application.pipeline.messages import Closing
@@ -122,6 +123,18 @@ def test_while_the_store_fails_rows_wait_in_the_outbox_and_attempts_back_off(ben
     assert bench.flusher.store_state.problem == "away"
     assert bench.telemetry.store_errors == bench.store.attempts
     assert caplog.messages == ["rows wait"]
+
+
+def test_new_rows_and_a_stop_wait_for_a_piece_of_a_long_backlog_at_most(bench, monkeypatch):
+    monkeypatch.setattr(flusher, "_DRAIN_S", 0.0)
+    bench.store.down = "away"
+    bench.flush(*rows(700))
+    bench.store.down = None
+    bench.flush(now=1.0)
+    assert bench.flusher.store_state.problem is None
+    assert bench.outbox.count() == 200
+    bench.flush(now=1.0)
+    assert bench.outbox.count() == 0
 
 
 def test_when_the_store_is_back_the_oldest_rows_go_first_at_most_500_at_once(bench, caplog):

@@ -38,10 +38,10 @@ class FileJournal:
         self._directory = directory
         self._max_bytes = max_bytes
         self._rows_need_ms = rows_need_ms
-        self._earlier = _find(directory)
-        self._complete = list(self._earlier)  # segments that are not written any more
-        self._size = sum(segment.size_bytes for segment in self._earlier)
-        self._serial = self._earlier[-1].serial if self._earlier else 0
+        self._complete = _find(directory)  # segments that are not written any more
+        self._earlier = [segment for segment in self._complete if not segment.is_blank]
+        self._size = sum(segment.size_bytes for segment in self._complete)
+        self._serial = self._complete[-1].serial if self._complete else 0
         # no chunk from then on came before the segment that is opened next
         self._since_ms = self._earlier[-1].until_ms if self._earlier else 0
         self._damaged = 0
@@ -62,7 +62,8 @@ class FileJournal:
 
     def complete_from_ms(self) -> int:
         with self._lock:
-            oldest = self._complete[0] if self._complete else self._current
+            written = (segment for segment in self._complete if not segment.is_blank)
+            oldest = next(written, self._current)
         return 0 if oldest is None else oldest.complete_from_ms()
 
     def replay(self) -> Iterator[JournalRecord]:

@@ -67,6 +67,11 @@ class Segment:
         """By when all of its chunks had been received."""
         return self.start_ms - self.start_ms % SEGMENT_MS + SEGMENT_MS
 
+    @property
+    def is_blank(self) -> bool:
+        """Whether its process died before it wrote anything to it."""
+        return self.size_bytes < _HEADER.size
+
     def complete_from_ms(self) -> int:
         """From when on every chunk is in this segment or a later one; 0 if none came before it."""
         try:

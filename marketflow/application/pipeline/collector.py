@@ -120,10 +120,10 @@ class Collector:
         if now.mono_ms < self._next_pass_mono:
             return
         self._next_pass_mono = now.mono_ms + _PASS_MS
-        # nothing is accounted for while a part of the journal was not replayed
+        # while a part of the journal was not replayed, nothing is accounted for and no row is whole
         watermark_ms = 0 if self._market.restoring else self._watermark_ms(now.wall_ms)
         with self._book_lock:
-            rows = self._book.due(now.wall_ms)
+            rows = [] if self._market.restoring else self._book.due(now.wall_ms)
             if abs(watermark_ms - self._discarded_ms) >= self._book.rules.interval_ms:
                 self._discarded_ms = watermark_ms
                 self._book.discard(watermark_ms)
@@ -207,6 +207,9 @@ class Collector:
             self._told_ms = watermark_ms
 
     def _hand_out_all(self) -> None:
+        if self._market.restoring:
+            log.info("stopped while restoring, the journal keeps the open minutes")
+            return
         with self._book_lock:
             rows = self._book.touched()
         self._unsent.update((row.key, row) for row in rows)

@@ -27,6 +27,7 @@ class Restorer:
         decode: Callable[[bytes, int], Decoded],
         *,
         rules: MinuteRules,
+        max_clock_skew_ms: int,
         clock: Clock,
         market: Market,
         collector: Collector,
@@ -35,6 +36,7 @@ class Restorer:
         self._journal = journal
         self._decode = decode
         self._rules = rules
+        self._max_clock_skew_ms = max_clock_skew_ms
         self._clock = clock
         self._market = market
         self._collector = collector
@@ -49,7 +51,8 @@ class Restorer:
         self._done = True
         started, chunks, interrupted = monotonic(), 0, False
         try:
-            complete_from_ms = self._journal.complete_from_ms()
+            # a chunk may hold ticks of a minute that begins so much after its receipt
+            complete_from_ms = self._journal.complete_from_ms() + self._max_clock_skew_ms
             for record in self._journal.replay():
                 if self._stopping.is_set():
                     interrupted = True
