@@ -157,8 +157,8 @@ REFUSALS = [
         '{"lo\\ng": {}}',
         (
             r"config.json: 'lo\ng' is no setting, must be one of mode, data_dir, symbols, sources,"
-            " feed, pipeline, aggregation, window, journal, outbox, storage, postgres, cache, redis,"
-            " http, log"
+            " feed, pipeline, aggregation, window, journal, outbox, storage, postgres, cache,"
+            " redis, http, log"
         ),
     ),
     (

@@ -35,7 +35,7 @@ class Condition:
         """Note that *task* was not done."""
         if not self._failing:
             self._since = monotonic()
-            log.error("rows wait", extra={"failed": self.what, "reason": reason})
+            log.warning("rows wait", extra={"failed": self.what, "reason": reason})
         self._failing[task] = reason
         self.problem = reason
 
