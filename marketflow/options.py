@@ -119,6 +119,7 @@ class PipelineSettings:
     workers_per_source: Annotated[int, Whole(1, 64)] = 5
     queue_chunks: Annotated[int, Whole(1, 65_536)] = 256
     coalesce_ms: Annotated[int, Duration("0s", "1s")] = 2
+    one_cpu: Annotated[bool, Switch()] = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -29,6 +29,19 @@ def block_signals() -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
 
 
+def stay_on_one_cpu() -> None:
+    """Keep all threads on one processor, where the system can.
+
+    The interpreter runs one thread at a time anyway. Handing on to a thread that waits on another
+    processor wakes that first: at 150 ticks a second 1.8 % of a core instead of 1.25, while a
+    flood and 64 busy HTTP clients are served as fast either way.
+    """
+    if hasattr(os, "sched_setaffinity"):
+        allowed = sorted(os.sched_getaffinity(0))
+        # instances side by side should not all choose the same one
+        os.sched_setaffinity(0, {allowed[os.getpid() % len(allowed)]})
+
+
 def serve_until_signalled(service: Stoppable) -> int:
     """Wait for SIGINT or SIGTERM, stop *service*, and return the exit status."""
     received = signal.sigwait(_SIGNALS)

@@ -1,10 +1,13 @@
 """An exchange's feed over TCP: connect, read whole lines, say in our words how it ended."""
 
 import errno
+import fcntl
 import os
 import selectors
 import socket
+import termios
 import threading
+from array import array
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from time import monotonic
@@ -16,14 +19,17 @@ from marketflow.domain.tick import Decoded
 
 # Less than this in one read means that we are faster than the exchange.
 _SHORT_READ = 4_096
+# Less than this, two or three lines, is the beginning of a burst that is still being sent.
+_BURST_BYTES = 256
 
 
 class TcpSource:
     """Reads one exchange's socket; may be asked for `chunks` again after each `FeedLost`.
 
-    Every chunk is what arrived within *coalesce_s* of its first byte, or up to 64 KiB and the
-    beginning of a line when the exchange sends faster than that. A connection that completes no
-    line for *stale_after_s* is lost, so half-open ones and drips of bytes are too.
+    Every chunk is a burst, or if that is but a line or two what arrived within *coalesce_s* of its
+    first byte, or up to 64 KiB and the beginning of a line when the exchange sends faster. A
+    connection that completes no line for *stale_after_s* is lost, so half-open ones and drips of
+    bytes are too.
 
     `close` cannot interrupt the look-up of a host name: give an address where that may be slow.
     """
@@ -142,8 +148,9 @@ class TcpSource:
             if drained:
                 if not self._wait(selector, deadline - monotonic()):
                     raise TimeoutError(f"silent for {self._stale_after_s:.1f} s")
-                # what follows within moments comes in the same read: half the CPU
-                self._closed.wait(self._coalesce_s)
+                if _waiting_bytes(sock) < _BURST_BYTES:
+                    # what follows within moments comes in the same read: half the CPU
+                    self._closed.wait(self._coalesce_s)
             try:
                 data = sock.recv(CHUNK_BYTES)
             except BlockingIOError:
@@ -164,6 +171,12 @@ class TcpSource:
         if self._closed.is_set():
             raise _ClosedHere
         return bool(ready)
+
+
+def _waiting_bytes(sock: socket.socket) -> int:
+    count = array("i", [0])
+    fcntl.ioctl(sock, termios.FIONREAD, count)
+    return count[0]
 
 
 class _ClosedHere(Exception):

@@ -184,9 +184,12 @@ class Collector:
             newest = max(part.rows[-1].timestamp_ms for part in batch.parts.values())
             feed.last_tick_ms = max(feed.last_tick_ms or 0, newest)
             feed.last_tick_mono = batch.received_mono
+            lags: dict[int, int] = {}  # a burst shares one
             for part in batch.parts.values():
                 for row in part.rows:
-                    feed.latency.observe((batch.received_ms - row.at_ms) / 1000, row.stat.ticks)
+                    lags[row.at_ms] = lags.get(row.at_ms, 0) + row.stat.ticks
+            for at_ms, ticks in lags.items():
+                feed.latency.observe((batch.received_ms - at_ms) / 1000, ticks)
         # last: a reader that sees the count finds everything else already told
         feed.aggregated += count
 
