@@ -32,7 +32,7 @@ from marketflow.domain.catalog import Catalog
 from marketflow.domain.errors import StorageUnavailable
 from marketflow.domain.minute import MinuteRules
 from marketflow.domain.mode import Mode
-from marketflow.process import block_signals, serve_until_signalled, stay_on_one_cpu
+from marketflow.process import serve_until_signalled, stay_on_one_cpu
 from marketflow.serving import LOOPBACK, server_of
 from marketflow.sources import sources_of
 from marketflow.stores import publisher_of, stores_of
@@ -265,7 +265,6 @@ class Service:
 
 def run(config: Config, warnings: list[str]) -> int:
     """Serve until a signal ends it; the exit status: 0 fine, 1 could not start or not stop."""
-    block_signals()
     sys.setswitchinterval(0.0005)  # the poll thread must get its turn between busy workers
     if config.pipeline.one_cpu:
         stay_on_one_cpu()

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from marketflow import __version__, logfmt
 from marketflow.config import Loaded, load, parse_setting
-from marketflow.process import block_signals
 from marketflow.settings import ConfigError
 
 HELP = """\
@@ -121,7 +120,6 @@ def _check(loaded: Loaded) -> int:
 
 
 def _run(loaded: Loaded) -> int:
-    block_signals()  # before the long import: a signal meanwhile ends it in order
     logfmt.configure(loaded.config.log.level, loaded.config.log.format)
     # late, so that --help and complaints do not wait for the whole service to be imported
     from marketflow.app import run  # noqa: PLC0415

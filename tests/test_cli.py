@@ -49,7 +49,6 @@ def app(monkeypatch):
     module.run = run
     monkeypatch.setitem(sys.modules, "marketflow.app", module)
     monkeypatch.setattr(cli.logfmt, "configure", lambda level, layout: None)
-    monkeypatch.setattr(cli, "block_signals", lambda: None)
     for name in [name for name in cli.os.environ if name.startswith("MARKETFLOW_")]:
         monkeypatch.delenv(name)
     return module

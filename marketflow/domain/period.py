@@ -17,7 +17,7 @@ _UNITS_MS = {
     "h": Fraction(3_600_000),
     "d": Fraction(86_400_000),
 }
-_PART = r"(\d{1,12}(?:\.\d{0,12})?|\.\d{1,12})(ns|us|µs|μs|ms|s|m|h|d)"
+_PART = r"(\d{1,60}(?:\.\d{0,60})?|\.\d{1,60})(ns|us|µs|μs|ms|s|m|h|d)"
 _PARTS = re.compile(_PART, re.ASCII)
 _WHOLE = re.compile(rf"\+?(?:{_PART})+", re.ASCII)
 _MAX_LENGTH = 64

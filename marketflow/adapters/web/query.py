@@ -42,12 +42,12 @@ def parameters(query: str, known: Iterable[str]) -> dict[str, str]:
         if name not in known:
             continue
         if name in found:
-            raise BadParameter(f"{name} must be given once")
+            raise BadParameter(f"{name} must be given once, was {found[name]!r} and {value!r}")
         try:
             text = decode(value.replace("+", " "))
         except BadParameter as error:
-            raise BadParameter(f"{name} is malformed: {error}") from None
+            raise BadParameter(f"{name} is malformed: {error}, was {value!r}") from None
         if not text:
-            raise BadParameter(f"{name} must not be empty")
+            raise BadParameter(f"{name} must not be empty, was ''")
         found[name] = text
     return found
