@@ -23,7 +23,11 @@ IO = frozenset(
         "multiprocessing",
     ]
 )
-INNER = ("marketflow.domain", "marketflow.application.ports")
+INNER = (
+    "marketflow.domain",
+    "marketflow.application.ports",
+    "marketflow.application.asset_ports",
+)
 
 
 @dataclass(frozen=True)

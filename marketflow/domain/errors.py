@@ -2,7 +2,10 @@
 
 MarketflowError
 ├── UnknownSymbol, UnknownExchange   a name nobody configured; carries the known ones
-├── NoPrices                         the names are right, there is nothing to tell
+├── UnknownAsset                     an asset nobody listed
+├── NoPrices, AssetNotFound          the names are right, there is nothing to tell
+├── NoQuotes                         exchanges were asked, and no price can be made of it
+├── NotListed, QuoteFailed, NotAsked what one exchange made of a question for a quote
 ├── Restoring                        the journal is still being replayed
 ├── BadPeriod, BadParameter          a question that cannot be understood
 ├── FeedLost                         an exchange's connection ended or fell silent
@@ -39,8 +42,41 @@ class UnknownExchange(_UnknownName):
     kind = "exchange"
 
 
+class UnknownAsset(MarketflowError):
+    """No such asset; in the brief's words, since there are too many to name."""
+
+    def __init__(self) -> None:
+        super().__init__("Invalid asset symbol")
+
+
 class NoPrices(MarketflowError):
     """Nothing to answer with."""
+
+
+class AssetNotFound(MarketflowError):
+    """The asset is known and has no price: none is cached, or no exchange lists it."""
+
+    def __init__(self) -> None:
+        super().__init__("Asset not found")
+
+
+class NoQuotes(MarketflowError):
+    """Exchanges were asked, and there are not enough usable quotes for a price."""
+
+    def __init__(self) -> None:
+        super().__init__("No exchange answered")
+
+
+class NotListed(MarketflowError):
+    """The exchange answered: it does not list the asset."""
+
+
+class QuoteFailed(MarketflowError):
+    """The exchange did not answer in time, or with what is no quote; says which."""
+
+
+class NotAsked(MarketflowError):
+    """The exchange was not asked, through no fault of its own: our limits did not allow it."""
 
 
 class Restoring(MarketflowError):
