@@ -1,10 +1,10 @@
-"""What goes wrong on purpose: dropped connections, silence, broken lines."""
+"""What goes wrong on purpose, and how often: dropped connections, silence, broken lines."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
 from random import Random
 
-KINDS = ("drop", "stall", "garbage")
+KINDS = ("drop", "stall", "garbage", "slow", "error", "stale")
 CUT_LINE = b'{"symbol":"BTCUSDT","pri'  # the last a dropped client hears
 
 
@@ -27,7 +27,13 @@ class Plan:
     drop_every: Span = Span(2_000, 10_000)
     stall_every: Span = Span(5_000, 20_000)
     stall_for: Span = Span(6_000, 10_000)  # longer than the 5 s after which a feed counts as dead
-    garbage_share: float = 0.2  # of the sends
+    garbage_share: float = 0.2  # of the sends, or of the answers over HTTP
+    # over HTTP only
+    slow_share: float = 0.05
+    slow_for: Span = Span(500, 5_000)
+    error_share: float = 0.1
+    stale_share: float = 0.1
+    stale_by: Span = Span(120_000, 900_000)
 
 
 class Faults:

@@ -52,8 +52,12 @@ LAYERS = {
     "marketflow.adapters.exchange.generated": Layer(
         (*INNER, "marketflow.adapters.exchange", "fakeexchange.prices")
     ),
+    "marketflow.adapters.exchange.generated_quotes": Layer(
+        (*INNER, "marketflow.adapters.exchange", "fakeexchange.quotes")
+    ),
     "marketflow.adapters.storage": Layer(
-        (*INNER, "marketflow.adapters.storage"), third_party=frozenset(("psycopg2",))
+        (*INNER, "marketflow.adapters.storage"),
+        third_party=frozenset(("psycopg2", "boto3", "botocore")),
     ),
     "marketflow.adapters.cache": Layer(
         (*INNER, "marketflow.adapters.cache"), third_party=frozenset(("redis",))
@@ -148,6 +152,7 @@ def test_every_module_imports_only_what_its_layer_may():
         ("marketflow.adapters.web.api", "from marketflow.app import Service"),
         ("marketflow.adapters.exchange.tcp", "from fakeexchange.prices import bursts"),
         ("marketflow.adapters.exchange.generated", "from fakeexchange import tcp_server"),
+        ("marketflow.adapters.exchange.generated_quotes", "from fakeexchange import tickers"),
         ("marketflow.config", "from marketflow.app import Service"),
         ("marketflow.config", "import marketflow.app"),
         ("marketflow.process", "from marketflow import app"),
@@ -170,6 +175,7 @@ def test_a_forbidden_import_is_found(module, source):
         ("marketflow.adapters.storage.sqlite", "import sqlite3, os"),
         ("marketflow.adapters.web.api", "from marketflow.application.queries import Prices"),
         ("marketflow.adapters.exchange.generated", "from fakeexchange.prices import bursts"),
+        ("marketflow.adapters.exchange.generated_quotes", "from fakeexchange.quotes import quote"),
         ("marketflow.cli", "from marketflow import app"),
         ("marketflow.app", "from marketflow.adapters.web.server import Server"),
     ],

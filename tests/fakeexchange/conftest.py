@@ -7,28 +7,52 @@ from threading import Thread
 
 import pytest
 
-from fakeexchange.exchange import Exchange
+from fakeexchange.http_server import HttpExchange
 from fakeexchange.prices import Playback, bursts
-from fakeexchange.tcp_server import Server
+from fakeexchange.server import Exchange, Server
+from fakeexchange.tcp_server import TcpExchange
+from fakeexchange.tickers import Tickers
 
 
 @pytest.fixture
-def serve() -> Iterator[Callable[..., Exchange]]:
-    """Start an exchange on a free port; takes `rate`, `seed` and the options of `Exchange`."""
+def run() -> Iterator[Callable[[Exchange], None]]:
+    """Serve an exchange until the test ends."""
     with ExitStack() as stack:
 
-        def start(*, rate=50.0, seed=1, **options) -> Exchange:
-            playback = Playback(bursts(1, rate=rate, seed=seed))
-            exchange = Exchange("exchange1", playback, **options)
+        def start(exchange: Exchange) -> None:
             server = Server([exchange])
             server.open()
             thread = Thread(target=server.run, name="fakeexchange")
             thread.start()
             stack.callback(thread.join)
             stack.callback(server.stop)
-            return exchange
 
         yield start
+
+
+@pytest.fixture
+def serve(run) -> Callable[..., TcpExchange]:
+    """Start an exchange on a free port; takes `rate`, `seed` and the options of `TcpExchange`."""
+
+    def start(*, rate=50.0, seed=1, **options) -> TcpExchange:
+        playback = Playback(bursts(1, rate=rate, seed=seed))
+        exchange = TcpExchange("exchange1", playback, **options)
+        run(exchange)
+        return exchange
+
+    return start
+
+
+@pytest.fixture
+def serve_http(run) -> Callable[..., int]:
+    """Start an exchange over HTTP and return its port; takes the options of `Tickers`."""
+
+    def start(symbols=("btcusdt", "ethusdt"), **options) -> int:
+        exchange = HttpExchange("exchange1", Tickers(1, symbols, **options))
+        run(exchange)
+        return exchange.listener.port
+
+    return start
 
 
 @pytest.fixture

@@ -1,11 +1,12 @@
 """`python -m fakeexchange` as its users start it."""
 
+import http.client
 import json
 import signal
 import socket
 import subprocess
 import sys
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from itertools import islice
 from pathlib import Path
 from time import monotonic, time
@@ -27,8 +28,8 @@ def free_ports(count):
 
 
 @contextmanager
-def running(ports, *options):
-    chosen = [word for port in ports for word in ("--port", str(port))]
+def running(ports, *options, option="--port"):
+    chosen = [word for port in ports for word in (option, str(port))]
     with subprocess.Popen(
         [sys.executable, "-m", "fakeexchange", *chosen, *options],
         cwd=ROOT,
@@ -73,11 +74,40 @@ def test_several_ports_are_several_exchanges():
             assert ticks == [json.loads(line) for line in lines]
 
 
-def test_a_taken_port_is_one_line_and_status_1():
+def asked(port, path):
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=10)) as connection:
+        connection.request("GET", path)
+        response = connection.getresponse()
+        return response.status, json.loads(response.read())
+
+
+def test_over_http_several_ports_are_several_exchanges_that_list_ten_thousand_assets():
+    ports = free_ports(3)
+    with running(ports, option="--http-port"):
+        for symbol in ("btcusdt", "symbol10000"):
+            answers = [asked(port, f"/mock/ticker/{symbol}") for port in ports]
+            assert {status for status, _ in answers} == {200}
+            prices = [answer["price"] for _, answer in answers]
+            assert len(set(prices)) == 3
+            assert max(prices) / min(prices) < 1.002
+        assert asked(ports[0], "/mock/ticker/symbol10001")[0] == 404
+
+
+def test_one_process_serves_both_kinds_and_the_chosen_symbols():
+    tcp, over_http = free_ports(2)
+    with running([tcp], "--http-port", str(over_http), "--symbols", "xrpusdt") as process:
+        assert f"kind=http host=127.0.0.1 port={over_http}" in process.stderr.readline()
+        assert heard(tcp, 1)[0]["symbol"] == "XRPUSDT"
+        assert asked(over_http, "/mock/ticker/XRPUSDT")[1]["symbol"] == "xrpusdt"
+        assert asked(over_http, "/mock/ticker/btcusdt")[0] == 404
+
+
+@pytest.mark.parametrize("option", ["--port", "--http-port"])
+def test_a_taken_port_is_one_line_and_status_1(option):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         ended = subprocess.run(
-            [sys.executable, "-m", "fakeexchange", "--port", str(port)],
+            [sys.executable, "-m", "fakeexchange", option, str(port)],
             cwd=ROOT,
             capture_output=True,
             text=True,

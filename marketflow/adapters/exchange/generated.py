@@ -38,7 +38,7 @@ class GeneratedSource:
         self._clock = clock
         self._closed = Event()
         self._playback = Playback(
-            bursts(_number_of(exchange), symbols=symbols, rate=rate, seed=seed)
+            bursts(number_of(exchange), symbols=symbols, rate=rate, seed=seed)
         )
 
     def chunks(self) -> Iterator[bytes]:
@@ -64,6 +64,7 @@ class GeneratedSource:
         self._closed.set()
 
 
-def _number_of(exchange: str) -> int:
+def number_of(exchange: str) -> int:
+    """Return which of the original exchanges *exchange* is, a number of its own for other names."""
     original = re.fullmatch(r"exchange([1-9][0-9]{0,5})", exchange, re.IGNORECASE)
     return int(original[1]) if original else crc32(exchange.casefold().encode()) + 1
