@@ -5,28 +5,17 @@ Keys are documented for readers in the README. Needs Redis 6.2 (`XADD … MINID`
 
 import json
 from collections.abc import Collection, Iterator, Sequence
-from typing import Any
 
-from redis.backoff import NoBackoff
-from redis.connection import Connection, SSLConnection
-from redis.exceptions import RedisError, ResponseError
-from redis.exceptions import TimeoutError as RedisTimeout
-from redis.retry import Retry
+from redis.exceptions import ResponseError
 
+from marketflow.adapters.cache.redis_connection import Command, RedisAddress, RedisConnection
 from marketflow.application.ports import EncodedTicks, MirrorEntry, Series
-from marketflow.domain.errors import CacheUnavailable
-
-Command = tuple[str | bytes | int, ...]
 
 _STREAM = "marketflow:{}:ticks:{}:{}"  # mode, exchange, symbol
 _LATEST = "marketflow:{}:latest:{}"  # mode, symbol
 # a write that changes nothing: replicas, full disks and missing rights refuse it like any other
 _PING: Command = ("PEXPIRE", "marketflow:ping", 1)
 _ALREADY_THERE = "equal or smaller than the target stream top item"
-# a server that is no Redis can make the client stumble over what it reads
-_FAILURES = (RedisError, OSError, ValueError)
-_SEND_BYTES = 65_536  # the timeout is for so much; the client's own pieces are ten times smaller
-_MAX_REASON = 200
 
 
 def _newest(series: Series) -> Command:
@@ -66,27 +55,20 @@ class RedisTickMirror:
         password: str | None = None,
         tls: bool = False,
     ) -> None:
-        self._address = f"{host}:{port}"
         self._retention_ms = retention_ms
-        self._timeout_s = timeout_s
-        self._password = password
-        kind: Any = SSLConnection if tls else Connection
-        self._connection = kind(
+        self._address = RedisAddress(
             host=host,
             port=port,
+            timeout_s=timeout_s,
             db=db,
-            username=username or None,
-            password=password or None,
-            socket_timeout=timeout_s,
-            socket_connect_timeout=timeout_s,
-            retry=Retry(NoBackoff(), 0),
-            retry_on_error=(),
-            health_check_interval=0,
-            protocol=2,
+            username=username,
+            password=password,
+            tls=tls,
         )
+        self._connection = RedisConnection(self._address)
 
     def last_ids(self, series: Collection[Series]) -> dict[Series, int]:
-        replies = self._ask([_newest(one) for one in series])
+        replies = self._connection.ask([_newest(one) for one in series])
         return {
             one: int(entries[0][0].partition(b"-")[0]) if entries else 0
             for one, entries in zip(series, replies, strict=True)
@@ -96,16 +78,16 @@ class RedisTickMirror:
         # as one transaction: when memory runs out halfway, a later entry must not be taken
         # without an earlier one, which Redis would then refuse for ever
         adding = [_add(entry, keep_from_ms) for entry in entries]
-        replies = self._ask([("MULTI",), *adding, *self._finish(entries), ("EXEC",)])
+        replies = self._connection.ask([("MULTI",), *adding, *self._finish(entries), ("EXEC",)])
         for reply in replies[-1]:
             if isinstance(reply, ResponseError) and _ALREADY_THERE not in str(reply):
-                raise self._failure(reply) from reply
+                raise self._address.failure(reply) from reply
 
     def ping(self) -> None:
-        self._ask([_PING])
+        self._connection.ask([_PING])
 
     def close(self) -> None:
-        self._connection.disconnect()
+        self._connection.close()
 
     def _finish(self, entries: Sequence[MirrorEntry]) -> Iterator[Command]:
         newest = {entry.ticks.series: entry.ticks for entry in entries}
@@ -116,29 +98,6 @@ class RedisTickMirror:
         for key, some in latest.items():
             yield _set_latest(key, some)
             yield _expire(key, self._retention_ms)
-
-    def _ask(self, commands: Sequence[Command]) -> list[Any]:
-        connection = self._connection
-        try:
-            packed = memoryview(b"".join(connection.pack_commands(commands)))
-            starts = range(0, len(packed), _SEND_BYTES)
-            connection.send_packed_command([packed[at : at + _SEND_BYTES] for at in starts])
-            return [connection.read_response() for _ in commands]
-        except _FAILURES as error:
-            connection.disconnect()  # answers may still be under way: the next one starts clean
-            raise self._failure(error) from error
-
-    def _failure(self, error: Exception) -> CacheUnavailable:
-        cause = error.__context__
-        if isinstance(error, RedisTimeout):
-            reason = f"no answer within {self._timeout_s:g} s"
-        elif isinstance(cause, OSError) and cause.strerror:
-            reason = cause.strerror
-        else:
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
-        if self._password:  # some servers repeat a command they do not understand
-            reason = reason.replace(self._password, "***")
-        return CacheUnavailable(f"redis at {self._address}: {reason[:_MAX_REASON]}")
 
 
 def _tick_json(ticks: EncodedTicks) -> str:
