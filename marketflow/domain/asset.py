@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import NamedTuple
 
 from marketflow.domain.errors import UnknownAsset
@@ -63,8 +64,7 @@ class AssetCatalog:
         self._tiers: dict[str, Tier] = {}
         rest = iter(self.names)
         for tier in tiers:
-            for name, _ in zip(rest, range(tier.count or len(self.names)), strict=False):
-                self._tiers[name] = tier
+            self._tiers.update(dict.fromkeys(islice(rest, tier.count), tier))
 
     def asset(self, name: str) -> str:
         """Return the canonical form of the asset *name*, in whatever case it is written.

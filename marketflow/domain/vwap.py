@@ -48,10 +48,12 @@ def _average(quotes: Sequence[Quote]) -> float:
     largest = max(volumes)
     # shares of the largest: products and sums of huge volumes would be infinite, of tiny ones 0
     weights = [volume / largest for volume in volumes] if largest else [1.0] * len(quotes)
-    products = (quote.price * weight for quote, weight in zip(quotes, weights, strict=True))
-    average = math.fsum(products) / math.fsum(weights)
-    # rounding alone may leave the range of what was averaged
+    total = math.fsum(weights)
     prices = [quote.price for quote in quotes]
+    # half of each: the sum of shares of the largest price there is must not be infinite
+    halves = (price / 2 * (weight / total) for price, weight in zip(prices, weights, strict=True))
+    average = math.fsum(halves) * 2
+    # rounding alone may leave the range of what was averaged
     return min(max(average, min(prices)), max(prices))
 
 

@@ -27,6 +27,13 @@ class Extreme(NamedTuple):
     ticks: int
 
 
+class Opening(NamedTuple):
+    """The first price of a span."""
+
+    at_mono: int
+    price: float
+
+
 class Mean(NamedTuple):
     """What the mean of a span is made of, ready to be merged with another series' span."""
 
@@ -161,10 +168,10 @@ class PriceWindow:
         high = -self._highs.prices[self._highs.first(since)]
         return Mean(count, min(max(total, low * count), high * count), low, high)
 
-    def open(self, since: int) -> float | None:
-        """Return the first price at or after *since*."""
+    def opening(self, since: int) -> Opening | None:
+        """Return the first price at or after *since*; None without ticks."""
         i = self._first(since)
-        return self._opens[i] if i < len(self._ats) else None
+        return None if i == len(self._ats) else Opening(self._ats[i] + self._origin, self._opens[i])
 
     def _first(self, since: int) -> int:
         return bisect_left(self._ats, since - self._origin)

@@ -36,7 +36,7 @@ def check(window, oracle, edge):
         assert window.mean(edge) is None
         assert window.extreme(edge, highest=True) is None
         assert window.extreme(edge, highest=False) is None
-        assert window.open(edge) is None
+        assert window.opening(edge) is None
         return
     prices = [price for _, price, _ in ticks]
     high, low, mean = (
@@ -50,7 +50,7 @@ def check(window, oracle, edge):
     assert low.timestamp_ms == max(ticks, key=lambda t: (-t[1], t[0], t[2]))[2]
     assert (mean.ticks, mean.low, mean.high) == (len(prices), min(prices), max(prices))
     assert isclose(mean.total / mean.ticks, fsum(prices) / len(prices), rel_tol=1e-9)
-    assert window.open(edge) == ticks[0][1]
+    assert window.opening(edge) == ticks[0][:2]
     assert window.latest == (ticks[-1][0], ticks[-1][1], ticks[-1][2])
 
 

@@ -1,0 +1,1 @@
+"""Aggregated asset prices: exchanges are asked, their quotes averaged, cached and kept for good."""
