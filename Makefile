@@ -11,9 +11,10 @@ ARGS ?=
 BIN := .venv/bin
 RUN := .venv/installed-run
 DEV := .venv/installed-dev
+BENCH := .venv/installed-bench
 
 .DEFAULT_GOAL := help
-.PHONY: help run fakeexchange test unit servers check soak clean
+.PHONY: help run fakeexchange test unit servers check bench soak clean
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' Makefile
@@ -39,6 +40,10 @@ check: $(DEV) ## Formatter, linter, types, and who imports whom
 	$(BIN)/mypy --strict marketflow fakeexchange
 	$(BIN)/python -m pytest -q tests/test_architecture.py tests/test_documentation.py
 
+bench: servers $(BENCH) ## How fast it is, beside references: a table, also in bench/results.md [ARGS="--only http,fed --rounds 1"]
+	@$(PYTHON) -m bench.binaries
+	@exec $(BIN)/python -m bench $(ARGS)
+
 soak: $(RUN) ## The service at the real rate: is everything flat at the end? [MINUTES=30]
 	@exec $(BIN)/python -m bench.soak --minutes $(MINUTES)
 
@@ -54,4 +59,8 @@ $(RUN): requirements.txt
 
 $(DEV): $(RUN) requirements-dev.txt
 	$(BIN)/python -m pip install -q --disable-pip-version-check -r requirements-dev.txt
+	@touch $@
+
+$(BENCH): $(RUN) requirements-bench.txt
+	$(BIN)/python -m pip install -q --disable-pip-version-check -r requirements-bench.txt
 	@touch $@

@@ -1,8 +1,9 @@
 """`make soak`: the service at the real rate for a while, and whether everything is flat at the end.
 
-Three fake exchanges send 50 lines a second each. Every five seconds the service is asked forty
-questions and its process is looked at. After a warm-up (a fifth of the time, six minutes at most:
-then the five-minute windows are full) the first quarter of the rest is compared with the last.
+Three fake exchanges send 50 lines a second each and quote 10,000 assets. Every five seconds the
+service is asked forty questions and its process is looked at. After a warm-up (a fifth of the time,
+six minutes at most: then the five-minute windows are full) the first quarter of the rest is
+compared with the last.
 """
 
 import argparse
@@ -20,9 +21,10 @@ from datetime import datetime
 from itertools import cycle
 from pathlib import Path
 from statistics import median, quantiles
-from time import clock_gettime, monotonic, perf_counter
+from time import clock_gettime, monotonic, perf_counter, time
 from typing import Any, NamedTuple
 
+from bench.tiers import Punctuality, punctuality
 from tools.processes import Interrupted, Processes, Program
 
 EXCHANGES = ("exchange1", "exchange2", "exchange3")
@@ -140,6 +142,7 @@ def main() -> int:
     if seconds < 60:
         parser.error("--minutes must be at least 1")
     with tempfile.TemporaryDirectory(prefix="marketflow-soak-") as directory:
+        started_s = int(time())
         try:
             samples, status = soak(seconds, Path(directory))
         except Interrupted:
@@ -148,19 +151,23 @@ def main() -> int:
         except (OSError, http.client.HTTPException) as error:
             print(f"the service does not answer: {error!r}", file=sys.stderr)
             return 1
-        rows = Rows.read(Path(directory) / "marketflow.db")
-    return report(samples, rows, status)
+        database = Path(directory) / "marketflow.db"
+        rows = Rows.read(database)
+        tiers = punctuality(database, started_s, int(time()))
+    return report(samples, rows, tiers, status)
 
 
 def soak(seconds: float, data_dir: Path) -> tuple[list[Sample], int | None]:
     """Return the samples, and the status the service ended with."""
     with Processes() as processes, ExitStack() as stack:
-        *ports, http_port = free_ports(len(EXCHANGES) + 1)
-        for name, port in zip(EXCHANGES, ports, strict=True):
-            exchange = processes.start(name, ["-m", "fakeexchange", "--port", str(port)])
+        *ports, http_port = free_ports(2 * len(EXCHANGES) + 1)
+        ticks, quotes = ports[: len(EXCHANGES)], ports[len(EXCHANGES) :]
+        for name, port, quoting in zip(EXCHANGES, ticks, quotes, strict=True):
+            where = ["--port", str(port), "--http-port", str(quoting)]
+            exchange = processes.start(name, ["-m", "fakeexchange", *where])
             if not processes.wait_until_listening(exchange, port):
                 raise SystemExit(f"{name} could not start")
-        service = start_service(processes, ports, http_port, data_dir)
+        service = start_service(processes, ticks, quotes, http_port, data_dir)
         observer = stack.enter_context(closing(Observer(service.process.pid, http_port)))
         while not observer.is_ready():
             if service.ended:
@@ -171,13 +178,24 @@ def soak(seconds: float, data_dir: Path) -> tuple[list[Sample], int | None]:
 
 
 def start_service(
-    processes: Processes, ports: Sequence[int], http_port: int, data_dir: Path
+    processes: Processes,
+    ticks: Sequence[int],
+    quotes: Sequence[int],
+    http_port: int,
+    data_dir: Path,
 ) -> Program:
     sources = [
         {"name": name, "kind": "tcp", "host": "127.0.0.1", "port": port}
-        for name, port in zip(EXCHANGES, ports, strict=True)
+        for name, port in zip(EXCHANGES, ticks, strict=True)
     ]
-    environ = {"MARKETFLOW_SOURCES_LIVE": json.dumps(sources)}
+    tickers = [
+        {"name": name, "url": f"http://127.0.0.1:{port}/mock/ticker/{{symbol}}"}
+        for name, port in zip(EXCHANGES, quotes, strict=True)
+    ]
+    environ = {
+        "MARKETFLOW_SOURCES_LIVE": json.dumps(sources),
+        "MARKETFLOW_SOURCES_HTTP_LIVE": json.dumps(tickers),
+    }
     where = ["--port", str(http_port), "--mode", "live", "--data-dir", str(data_dir)]
     return processes.start("marketflow", ["marketflow.py", *where], environ)
 
@@ -205,7 +223,7 @@ def progress(sample: Sample, before: Sample | None, at_s: float) -> str:
     )
 
 
-def report(samples: list[Sample], rows: Rows, status: int | None) -> int:
+def report(samples: list[Sample], rows: Rows, tiers: list[Punctuality], status: int | None) -> int:
     """Print the table and what is wrong; the exit status."""
     warm_at = samples[0].at + min(WARM_UP_S, (samples[-1].at - samples[0].at) / 5)
     warm = [sample for sample in samples if sample.at >= warm_at]
@@ -223,8 +241,13 @@ def report(samples: list[Sample], rows: Rows, status: int | None) -> int:
     for name, text in table:
         print(f"{name:26}{text(first):>15}{text(last):>15}")
     print(f"{'rows stored':26}{rows.rows:>15} of {rows.wanted}")
-    print(f"{'ticks in a minute, fewest':26}{rows.fewest_ticks:>15} of 600\n")
+    print(f"{'ticks in a minute, fewest':26}{rows.fewest_ticks:>15} of 600")
+    for tier in tiers:
+        pause = f"{tier.tier} assets, longest pause"
+        print(f"{pause:26}{tier.longest_pause_s:>13} s of {tier.every_s} s ({tier.assets} assets)")
+    print()
     wrong = [*faults_of(first, last), *losses_of(samples[-1], rows, status)]
+    wrong += [f"assets must be refreshed in time, were not: {t}" for t in tiers if not t.kept]
     print("\n".join(wrong) or "flat: nothing grew, nothing was lost")
     return 1 if wrong else 0
 
