@@ -18,6 +18,7 @@ from bench import (
     machine,
     mirror,
     startup,
+    stream,
     windows,
 )
 from bench.binaries import complaint
@@ -37,6 +38,7 @@ GROUPS: dict[str, Callable[[Session], None]] = {
     "redis": mirror.run,
     "postgres": drain.run,
     "assets": assets.run,
+    "stream": stream.run,
 }
 _RESULTS = Path(__file__).with_name("results.md")
 

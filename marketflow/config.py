@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
+from marketflow.asset_options import AssetsSettings, DynamodbSettings, HttpSourcesSettings
 from marketflow.domain.mode import Mode
 from marketflow.options import (
     PATH,
@@ -51,6 +52,9 @@ class Config:
     postgres: PostgresSettings = PostgresSettings()
     cache: CacheSettings = CacheSettings()
     redis: RedisSettings = RedisSettings()
+    assets: AssetsSettings = AssetsSettings()
+    sources_http: HttpSourcesSettings = HttpSourcesSettings()
+    dynamodb: DynamodbSettings = DynamodbSettings()
     http: HttpSettings = HttpSettings()
     log: LogSettings = LogSettings()
 

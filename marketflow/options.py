@@ -29,12 +29,17 @@ SYMBOL = Text(
     f"1 to 32 letters and digits, {_BUT_THESE}",
     into=str.upper,
 )
-_NAME = Text(
+NAME = Text(
     rf"(?!(?:{_RESERVED}|\.|\.\.)\Z)[a-z0-9_.-]{{1,64}}",
     f"1 to 64 letters, digits, '_', '.', '-', {_BUT_THESE}, '.', '..'",
 )
-_HOST = Text(r"[a-z0-9._:%-]{1,253}", "a host name or an IP address")
+HOST = Text(r"[a-z0-9._:%-]{1,253}", "a host name or an IP address")
 _HOST_HEADER = Text(r"[a-z0-9._:\[\]-]{1,253}", "a host name or an IP address")
+_ORIGIN = Text(
+    r"https?://[a-z0-9._:\[\]-]{1,253}|null",
+    "an origin such as https://example.org",
+    into=str.lower,
+)
 _PORT = Whole(1, 65535)
 # half of a surrogate pair names no file; those of undecodable bytes do
 PATH = Text(r"[^\x00-\x1f\x7f\ud800-\udc7f\udd00-\udfff]{1,4096}", "the path of a file", into=Path)
@@ -49,9 +54,9 @@ _BYTES = Whole(65_536, 1 << 50)
 class TcpSettings:
     """An exchange that sends its ticks to whoever connects."""
 
-    name: Annotated[str, _NAME]
+    name: Annotated[str, NAME]
     kind: Annotated[str, Choice("tcp")] = "tcp"
-    host: Annotated[str, _HOST] = "127.0.0.1"
+    host: Annotated[str, HOST] = "127.0.0.1"
     port: Annotated[int, _PORT]
 
 
@@ -59,7 +64,7 @@ class TcpSettings:
 class GeneratedSettings:
     """Prices made up in this process, *rate* lines a second, the same for the same seed."""
 
-    name: Annotated[str, _NAME]
+    name: Annotated[str, NAME]
     kind: Annotated[str, Choice("generated")] = "generated"
     seed: Annotated[int, Whole(0, (1 << 63) - 1)] = 1
     rate: Annotated[float, Number(0.1, 1_000_000)] = 50.0
@@ -69,7 +74,7 @@ class GeneratedSettings:
 class ReplaySettings:
     """Recorded lines, sent again *speed* times as fast as they were."""
 
-    name: Annotated[str, _NAME]
+    name: Annotated[str, NAME]
     kind: Annotated[str, Choice("replay")] = "replay"
     file: Annotated[Path, PATH]
     speed: Annotated[float, Number(0.001, 1_000)] = 1.0
@@ -165,7 +170,7 @@ class StorageSettings:
 class PostgresSettings:
     """The server that keeps the rows when storage.backend is postgres."""
 
-    host: Annotated[str, _HOST] = "127.0.0.1"
+    host: Annotated[str, HOST] = "127.0.0.1"
     port: Annotated[int, _PORT] = 5432
     user: Annotated[str, _LOGIN] = "marketflow"
     password: Annotated[str, _PASSWORD] = field(default="", repr=False)
@@ -192,7 +197,7 @@ class CacheSettings:
 class RedisSettings:
     """The server that is mirrored to when cache.backend is redis."""
 
-    host: Annotated[str, _HOST] = "127.0.0.1"
+    host: Annotated[str, HOST] = "127.0.0.1"
     port: Annotated[int, _PORT] = 6379
     username: Annotated[str, _USERNAME] = ""
     password: Annotated[str, _PASSWORD] = field(default="", repr=False)
@@ -205,7 +210,7 @@ class RedisSettings:
 class HttpSettings:
     """The HTTP server."""
 
-    host: Annotated[str, _HOST] = "127.0.0.1"
+    host: Annotated[str, HOST] = "127.0.0.1"
     port: Annotated[int, _PORT] = 8080
     admin_token: Annotated[str, _TOKEN] = field(default="", repr=False)
     default_period_ms: Annotated[int, Duration("1ms", "3650d")] = 60_000
@@ -218,6 +223,10 @@ class HttpSettings:
         tuple[str, ...], ListOf(_HOST_HEADER, "a list of host names", may_be_empty=True)
     ] = ()
     reuse_port: Annotated[bool, Switch()] = False
+    stream_interval_ms: Annotated[int, Duration("10ms", "1m")] = 250
+    cors_origins: Annotated[
+        tuple[str, ...], ListOf(_ORIGIN, "a list of origins", may_be_empty=True)
+    ] = ()
 
     def __post_init__(self) -> None:
         if self.default_period_ms > self.max_period_ms:

@@ -16,24 +16,36 @@ from marketflow.settings import Choice, ConfigError, JsonObject, Kind, one_of, p
 T = TypeVar("T")
 
 
-class Variant(Kind):
-    """An object whose key `kind` says which section it is."""
+class Section(Kind):
+    """An object that is a section by itself, as the items of a list are."""
 
     wanted = "an object"
 
-    def __init__(self, sections: Mapping[str, type]) -> None:
+    def __init__(self, section: type) -> None:
+        self._section = section
+
+    def read(self, value: object, at: str) -> Any:
+        return _read_section(self._section, value, at)
+
+    def show(self, value: Any) -> object:
+        return shown(value)
+
+
+class Variant(Kind):
+    """An object whose key `kind` says which section it is; *default* if it does not say."""
+
+    wanted = "an object"
+
+    def __init__(self, sections: Mapping[str, type], default: str | None = None) -> None:
         self._sections = sections
         self._kinds = Choice(*sections)
+        self._default: object = MISSING if default is None else default
 
     def read(self, value: object, at: str) -> Any:
         if not isinstance(value, dict):
             raise self.refusal(value, at)
-        section = self._sections[self._kinds.read(value.get("kind", MISSING), f"{at}.kind")]
-        values = dict(read_object(section, value, f"{at}."))
-        for slot in _slots(section):
-            if slot.required and slot.kind and slot.key not in values:
-                raise slot.kind.refusal(MISSING, f"{at}.{slot.key}")
-        return build(section, values)
+        kind = self._kinds.read(value.get("kind", self._default), f"{at}.kind")
+        return _read_section(self._sections[kind], value, at)
 
     def show(self, value: Any) -> object:
         return shown(value)
@@ -94,6 +106,14 @@ def read_object(
             yield from read_object(slot.section, entry, f"{at}{key}.", f"{path}{key}.")
         else:
             yield f"{path}{key}", slot.kind.read(entry, f"{at}{key}")
+
+
+def _read_section(section: type, value: object, at: str) -> Any:
+    values = dict(read_object(section, value, f"{at}."))
+    for slot in _slots(section):
+        if slot.required and slot.kind and slot.key not in values:
+            raise slot.kind.refusal(MISSING, f"{at}.{slot.key}")
+    return build(section, values)
 
 
 def build(section: type[T], values: Mapping[str, object], path: str = "") -> T:

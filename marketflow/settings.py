@@ -190,6 +190,45 @@ class ListOf(Kind):
         return [self._item.show(item) for item in value]
 
 
+class Maybe(Kind):
+    """Another kind, or null."""
+
+    def __init__(self, kind: Kind) -> None:
+        self.wanted = f"{kind.wanted}, or null"
+        self._kind = kind
+
+    def read(self, value: object, at: str) -> Any:
+        return None if value is None else self._kind.read(value, at)
+
+    def parse(self, text: str, at: str) -> Any:
+        return None if text == "null" else self._kind.parse(text, at)
+
+    def show(self, value: Any) -> object:
+        return None if value is None else self._kind.show(value)
+
+
+class MapOf(Kind):
+    """An object whose keys and values are of one kind each, as pairs in order."""
+
+    wanted = "an object"
+
+    def __init__(self, key: Kind, value: Kind) -> None:
+        self._key, self._value = key, value
+
+    def read(self, value: object, at: str) -> tuple[tuple[Any, Any], ...]:
+        if not isinstance(value, dict):
+            raise self.refusal(value, at)
+        if isinstance(value, JsonObject) and value.repeated is not None:
+            raise ConfigError(f"{at}.{quoted(value.repeated)} must stand there once, was repeated")
+        return tuple(
+            (self._key.read(key, f"a key of {at}"), self._value.read(entry, f"{at}.{key}"))
+            for key, entry in value.items()
+        )
+
+    def show(self, value: Any) -> object:
+        return {key: self._value.show(entry) for key, entry in value}
+
+
 def duration_text(ms: int) -> str:
     """Write *ms* milliseconds as `duration_ms` reads them: `1m30s`."""
     text = ""

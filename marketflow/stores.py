@@ -2,10 +2,13 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from marketflow.adapters.storage.journal import FileJournal, NoJournal
 from marketflow.adapters.storage.outbox import SqliteOutbox
 from marketflow.adapters.storage.sqlite import SqliteStore
+from marketflow.adapters.storage.sqlite_assets import SqliteAssetHistory
+from marketflow.application.asset_ports import AssetCache, AssetHistory
 from marketflow.application.pipeline.publisher import Publisher
 from marketflow.application.ports import Clock, Journal, MinuteStore, Outbox, TickMirror
 from marketflow.config import Config
@@ -76,19 +79,75 @@ def _store_of(config: Config) -> MinuteStore:
     # only now: the embedded default runs without any installation
     from marketflow.adapters.storage.postgres import PostgresStore  # noqa: PLC0415
 
-    settings = config.postgres
     return PostgresStore(
-        host=settings.host,
-        port=settings.port,
-        user=settings.user,
-        password=settings.password,
-        database=settings.database,
-        sslmode=settings.sslmode,
-        connect_timeout_s=settings.connect_timeout_ms / 1000,
-        statement_timeout_s=settings.statement_timeout_ms / 1000,
-        pool_size=settings.pool_size,
+        **_postgres_address(config),
+        pool_size=config.postgres.pool_size,
         schema=_SCHEMA.read_text(encoding="utf-8"),
     )
+
+
+def history_of(config: Config) -> AssetHistory:
+    """Return what keeps asset prices for good; nothing is opened yet.
+
+    Raises:
+        ImportError: its package is not installed.
+    """
+    wanted = config.assets.history
+    match config.storage.backend if wanted == "auto" else wanted:
+        case "postgres":
+            from marketflow.adapters.storage.postgres_assets import (  # noqa: PLC0415  as above
+                PostgresAssetHistory,
+            )
+            from marketflow.adapters.storage.postgres_server import PostgresServer  # noqa: PLC0415
+
+            return PostgresAssetHistory(PostgresServer(**_postgres_address(config)))
+        case "dynamodb":
+            from marketflow.adapters.storage.dynamodb import (  # noqa: PLC0415  as above
+                DynamoAssetHistory,
+            )
+
+            settings = config.dynamodb
+            return DynamoAssetHistory(
+                region=settings.region, endpoint_url=settings.endpoint_url, table=settings.table
+            )
+        case _:
+            return SqliteAssetHistory(config.data_dir / "marketflow.db")
+
+
+def asset_cache_of(config: Config) -> AssetCache | None:
+    """Return what shares asset prices with other programs, if anything does."""
+    if config.cache.backend == "memory":
+        return None
+    from marketflow.adapters.cache.redis_assets import RedisAssets  # noqa: PLC0415  as above
+
+    return RedisAssets(**_redis_address(config))
+
+
+def _postgres_address(config: Config) -> dict[str, Any]:
+    settings = config.postgres
+    return {
+        "host": settings.host,
+        "port": settings.port,
+        "user": settings.user,
+        "password": settings.password,
+        "database": settings.database,
+        "sslmode": settings.sslmode,
+        "connect_timeout_s": settings.connect_timeout_ms / 1000,
+        "statement_timeout_s": settings.statement_timeout_ms / 1000,
+    }
+
+
+def _redis_address(config: Config) -> dict[str, Any]:
+    settings = config.redis
+    return {
+        "host": settings.host,
+        "port": settings.port,
+        "timeout_s": settings.timeout_ms / 1000,
+        "db": settings.db,
+        "username": settings.username,
+        "password": settings.password,
+        "tls": settings.tls,
+    }
 
 
 def _mirror_of(config: Config) -> TickMirror | None:
@@ -96,14 +155,4 @@ def _mirror_of(config: Config) -> TickMirror | None:
         return None
     from marketflow.adapters.cache.redis_ticks import RedisTickMirror  # noqa: PLC0415  as above
 
-    settings = config.redis
-    return RedisTickMirror(
-        settings.host,
-        settings.port,
-        retention_ms=config.cache.retention_ms,
-        timeout_s=settings.timeout_ms / 1000,
-        db=settings.db,
-        username=settings.username,
-        password=settings.password,
-        tls=settings.tls,
-    )
+    return RedisTickMirror(**_redis_address(config), retention_ms=config.cache.retention_ms)

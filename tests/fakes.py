@@ -5,14 +5,18 @@ from math import inf
 from threading import Lock
 
 from marketflow.application.ports import (
+    WHOLE,
     EncodedTicks,
     Instant,
     JournalRecord,
     JournalStatus,
     MirrorEntry,
+    Page,
     RefusedRow,
+    Run,
     Series,
 )
+from marketflow.domain.candle import Candle, candle_of
 from marketflow.domain.errors import CacheUnavailable, StorageUnavailable
 from marketflow.domain.minute import MinuteKey, MinuteRow
 from marketflow.domain.mode import Mode
@@ -108,16 +112,26 @@ class _Rows:
             raise StorageUnavailable(self.down)
 
     def rows(
-        self, mode: Mode, symbol: str, exchange: str | None, from_ms: int, to_ms: int
+        self,
+        mode: Mode,
+        symbol: str,
+        exchange: str | None,
+        from_ms: int,
+        to_ms: int,
+        page: Page = WHOLE,
     ) -> list[MinuteRow]:
-        return [
+        rows = [
             row
             for row in self.all()
             if row.mode == mode
             and row.pair_name == symbol
             and exchange in (None, row.exchange)
             and from_ms <= row.timestamp_ms < to_ms
+            and (page.after is None or (row.timestamp_ms, row.exchange) > (from_ms, page.after))
         ]
+        if page.limit is None:
+            return rows
+        return rows[-page.limit :] if page.newest else rows[: page.limit]
 
     def all(self) -> list[MinuteRow]:
         """Return every row, by time, then exchange."""
@@ -204,6 +218,36 @@ class MemoryMinuteStore(_Rows):
         self.keep([row for row in rows if _makes_sense(row)])
         self.upserts += 1
         return refused
+
+    def candles(
+        self,
+        mode: Mode,
+        symbol: str,
+        exchange: str | None,
+        from_ms: int,
+        to_ms: int,
+        interval_ms: int,
+    ) -> list[Candle]:
+        rows = self.rows(mode, symbol, exchange, from_ms + 1, to_ms + 1)
+        return [candle_of(row, interval_ms) for row in rows]
+
+    def runs(
+        self,
+        mode: Mode,
+        symbol: str,
+        exchange: str | None,
+        from_ms: int,
+        to_ms: int,
+        interval_ms: int,
+    ) -> list[Run]:
+        runs: dict[tuple[str, int], Run] = {}
+        for row in self.rows(mode, symbol, exchange, from_ms, to_ms):
+            end_ms = row.timestamp_ms
+            if end_ms % interval_ms == 0:
+                before = runs.pop((row.exchange, end_ms - interval_ms), None)
+                first_ms = end_ms if before is None else before.first_end_ms
+                runs[row.exchange, end_ms] = Run(row.exchange, first_ms, end_ms)
+        return sorted(runs.values())
 
     def ping(self) -> None:
         self.check()

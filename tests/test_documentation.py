@@ -3,23 +3,27 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_type_hints
 
 import pytest
 
-from marketflow.adapters.cache import redis_ticks
+from marketflow.adapters.cache import redis_assets, redis_ticks
 from marketflow.adapters.storage import postgres_schema
-from marketflow.adapters.web.api import PriceApi, ServiceApi
+from marketflow.adapters.web.assets import AssetApi
 from marketflow.adapters.web.metrics import HttpMetrics, MetricsPage
-from marketflow.adapters.web.routes import routes
+from marketflow.adapters.web.routes import Apis, routes
+from marketflow.application.assets.service import AssetRules, Assets
 from marketflow.application.health import Health
 from marketflow.application.pipeline.channel import Channel
 from marketflow.application.pipeline.flusher import Flusher
 from marketflow.application.pipeline.publisher import Publisher
 from marketflow.application.telemetry import Telemetry
 from marketflow.config import Config
+from marketflow.domain.asset import AssetCatalog, Tier
 from marketflow.domain.mode import Mode
 from marketflow.sections import leaves
 from tests.application.rig import Rig
+from tests.fake_assets import MemoryAssetHistory
 from tests.fakes import (
     ManualClock,
     MemoryJournal,
@@ -47,8 +51,8 @@ OF_THE_USER = ("var/", "outbox.db")
 
 def route_table() -> list[str]:
     # the handlers are named, never called: they need nothing to work with
-    prices, service = PriceApi.__new__(PriceApi), ServiceApi.__new__(ServiceApi)
-    return list(routes(prices, service, print))
+    kinds = {**get_type_hints(Apis), "assets": AssetApi, "metrics": MetricsPage}
+    return list(routes(Apis(**{name: kind.__new__(kind) for name, kind in kinds.items()})))
 
 
 def table_rows(text: str) -> dict[str, str]:
@@ -86,6 +90,16 @@ def metric_names() -> set[str]:
         clock=clock,
         http=HttpMetrics(),
         connections=lambda: 0,
+        subscribers=lambda: 0,
+        assets=Assets(
+            AssetCatalog(["btcusdt"], [Tier("hot", None, 1)]),
+            sources={mode: [] for mode in Mode},
+            history=MemoryAssetHistory(),
+            cache=None,
+            rules=AssetRules(),
+            clock=clock,
+            mode=lambda: Mode.TEST,
+        ),
         channels=list,
         version="1",
     )
@@ -121,10 +135,13 @@ def test_the_readme_lists_exactly_the_settings_there_are():
 
 def test_the_readme_tells_the_defaults_there_are():
     rows = table_rows(README)
-    told_in_words = {"symbols", "sources.live", "sources.test"}
+    told_in_words = {
+        *("symbols", "sources.live", "sources.test"),
+        *("assets.tiers", "sources_http.live", "sources_http.test"),
+    }
     for key, value in flat(Config().shown()).items():
         if key not in told_in_words:
-            text = str(value).lower() if isinstance(value, bool) else str(value)
+            text = json.dumps(value).strip('"')
             assert rows[key] == ("empty" if value in ("", []) else f"`{text}`"), key
 
 
@@ -138,6 +155,7 @@ def test_the_readme_tells_every_key_in_redis():
     keys = {
         redis_ticks._LATEST.format("{mode}", "{symbol}"),
         redis_ticks._STREAM.format("{mode}", "{exchange}", "{symbol}"),
+        redis_assets._KEY.format("{mode}", "{asset}"),
     }
     assert set(table_rows(section)) == keys
 

@@ -158,7 +158,7 @@ REFUSALS = [
         (
             r"config.json: 'lo\ng' is no setting, must be one of mode, data_dir, symbols, sources,"
             " feed, pipeline, aggregation, window, journal, outbox, storage, postgres, cache,"
-            " redis, http, log"
+            " redis, assets, sources_http, dynamodb, http, log"
         ),
     ),
     (

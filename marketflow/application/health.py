@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from marketflow.application.assets.report import AssetReport
 from marketflow.application.pipeline.channel import Channel
 from marketflow.application.pipeline.flusher import Flusher
 from marketflow.application.pipeline.publisher import Publisher
@@ -31,6 +32,7 @@ class Health:
         backend: str,
         version: str,
         publisher: Publisher | None = None,
+        assets: AssetReport | None = None,
     ) -> None:
         self._market = market
         self._telemetry = telemetry
@@ -42,6 +44,7 @@ class Health:
         self._stale_after_ms = stale_after_ms
         self._backend = backend
         self._publisher = publisher
+        self._assets = assets
         self._version = version
         self._started_mono = clock.now().mono_ms
 
@@ -58,6 +61,8 @@ class Health:
         expected, alive = self._threads()
         problems = [p for feed in feeds for p in self._feed_problems(feed, now_mono)]
         problems += self._storage_problems(now_mono)
+        if self._assets is not None:
+            problems += self._assets.problems()
         if journal.problem:
             problems.append(journal.problem)
         if journal.damaged_segments and _is_recent(self._market.restored_mono, now_mono):
@@ -87,6 +92,7 @@ class Health:
                 "journal_lost_chunks": journal.lost_chunks,
                 "journal_damaged_segments": journal.damaged_segments,
             },
+            "assets": {"enabled": False} if self._assets is None else self._assets.section(),
             "channels": {
                 channel.name: {"depth": channel.depth(), "capacity": channel.capacity}
                 for channel in self._channels()

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
+from marketflow.domain.candle import Candle
 from marketflow.domain.minute import MinuteRow
 from marketflow.domain.mode import Mode
 from marketflow.domain.tick import Decoded
@@ -160,6 +161,25 @@ class Journal(Protocol):
         ...
 
 
+class Page(NamedTuple):
+    """Which rows of a range are wanted; whatever they are, they come by time, then exchange."""
+
+    limit: int | None = None  # at most so many
+    newest: bool = False  # the last ones of the range, instead of the first
+    after: str | None = None  # where the range begins, only those of exchanges after this one
+
+
+WHOLE = Page()
+
+
+class Run(NamedTuple):
+    """Minutes of one exchange that follow each other without a gap."""
+
+    exchange: str
+    first_end_ms: int
+    last_end_ms: int
+
+
 class RefusedRow(NamedTuple):
     """A row that the store will never take as it is, and why, in the store's words."""
 
@@ -253,9 +273,50 @@ class MinuteStore(Protocol):
         ...
 
     def rows(
-        self, mode: Mode, symbol: str, exchange: str | None, from_ms: int, to_ms: int
+        self,
+        mode: Mode,
+        symbol: str,
+        exchange: str | None,
+        from_ms: int,
+        to_ms: int,
+        page: Page = WHOLE,
     ) -> list[MinuteRow]:
         """Return a pair's rows whose end is in [from_ms, to_ms), by time, then exchange.
+
+        Raises:
+            StorageUnavailable: the store cannot be read now.
+        """
+        ...
+
+    def candles(
+        self,
+        mode: Mode,
+        symbol: str,
+        exchange: str | None,
+        from_ms: int,
+        to_ms: int,
+        interval_ms: int,
+    ) -> list[Candle]:
+        """Return each exchange's candles that open in [from_ms, to_ms), in any order.
+
+        Made where the rows are: a year of them makes 365 candles of a day. Both times are
+        multiples of *interval_ms*.
+
+        Raises:
+            StorageUnavailable: the store cannot be read now.
+        """
+        ...
+
+    def runs(
+        self,
+        mode: Mode,
+        symbol: str,
+        exchange: str | None,
+        from_ms: int,
+        to_ms: int,
+        interval_ms: int,
+    ) -> list[Run]:
+        """Return the runs of minutes of that length whose end is in [from_ms, to_ms), by exchange.
 
         Raises:
             StorageUnavailable: the store cannot be read now.

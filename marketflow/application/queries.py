@@ -1,55 +1,36 @@
 """Price questions: from the window, or for longer periods from stored minutes."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
+from marketflow.application.answers import (
+    AveragePrice,
+    ExtremePrice,
+    LatestPrice,
+    PriceStats,
+)
 from marketflow.application.ports import Clock, MinuteStore
 from marketflow.application.state import Market, Newest, Pair, State
 from marketflow.domain.errors import NoPrices, Restoring
 from marketflow.domain.minute import MinuteKey, MinuteRow
 from marketflow.domain.mode import Mode
 from marketflow.domain.period import Period
-from marketflow.domain.window import Extreme, Mean
+from marketflow.domain.window import Extreme, Mean, PriceWindow
 
 _FOREVER_MS = 1 << 50  # a tick may be ahead of our clock
 
 MinuteReader = Callable[[Mode, str, str | None, int, int], list[MinuteRow]]
 
 
-class LatestPrice(NamedTuple):
-    """The newest tick of a pair."""
+class _Span(NamedTuple):
+    """What one series, or one of its minutes, adds to the statistics of a period."""
 
-    symbol: str
     exchange: str
-    price: float
-    timestamp_ms: int
-    age_ms: int
-    stale: bool
-
-
-class ExtremePrice(NamedTuple):
-    """The highest or lowest price of a period, with where and when it was."""
-
-    symbol: str
-    exchange: str
-    price: float
-    timestamp_ms: int
-    age_ms: int
-    stale: bool
-    from_ms: int
-    to_ms: int
-    ticks: int
-
-
-class AveragePrice(NamedTuple):
-    """The mean over the ticks of a period; `exchange` None is over all."""
-
-    symbol: str
-    exchange: str | None
-    price: float
-    from_ms: int
-    to_ms: int
-    ticks: int
+    open_at: int
+    open: float
+    close_at: int
+    close: float
+    mean: Mean
 
 
 class Prices:
@@ -161,11 +142,59 @@ class Prices:
             from_ms, now_ms = now.wall_ms - period.ms, now.wall_ms
         if not means:
             raise _nothing(pair.symbol, exchange, period)
-        count = sum(mean.ticks for mean in means)
-        price = sum(mean.total for mean in means) / count
-        # rounding alone may leave the range of what was averaged
-        price = min(max(price, min(m.low for m in means)), max(m.high for m in means))
-        return AveragePrice(pair.symbol, exchange, price, from_ms, now_ms, count)
+        total = _merged(means)
+        return AveragePrice(pair.symbol, exchange, _average(total), from_ms, now_ms, total.ticks)
+
+    def everything(self, symbols: Iterable[str] = (), exchange: str = "") -> list[LatestPrice]:
+        """Return the newest price of each pair on each exchange that has one.
+
+        No *symbols*: of all of them; no *exchange*: on all of them.
+
+        Raises:
+            UnknownSymbol, UnknownExchange, Restoring
+        """
+        state = self._state()
+        catalog = state.catalog
+        pairs = [catalog.symbol(symbol) for symbol in symbols] or catalog.symbols
+        exchanges = (catalog.exchange(exchange),) if exchange else catalog.exchanges
+        return [
+            self.latest(symbol, name)
+            for symbol in dict.fromkeys(pairs)
+            for name in exchanges
+            if state.pairs[symbol].windows[name].latest
+        ]
+
+    def stats(self, symbol: str, exchange: str | None, period: Period) -> PriceStats:
+        """Return the statistics of *period*; raises what `extreme` raises."""
+        state = self._state()
+        pair, exchange, names = _resolve(state, symbol, exchange)
+        if period.ms > state.span_ms:
+            rows, from_ms, now_ms = self._minutes(state, pair.symbol, exchange, period)
+            spans = [_span_of_row(row) for row in rows]
+        else:
+            with pair.lock:
+                now = self._clock.now()
+                since = now.mono_ms - period.ms
+                found = [_span_of_window(name, pair.windows[name], since) for name in names]
+            spans = [span for span in found if span]
+            from_ms, now_ms = now.wall_ms - period.ms, now.wall_ms
+        if not spans:
+            raise _nothing(pair.symbol, exchange, period)
+        first = min(spans, key=lambda span: (span.open_at, span.exchange))
+        last = min(spans, key=lambda span: (-span.close_at, span.exchange))
+        total = _merged([span.mean for span in spans])
+        return PriceStats(
+            pair.symbol,
+            exchange,
+            first.open,
+            total.high,
+            total.low,
+            last.close,
+            _average(total),
+            from_ms,
+            now_ms,
+            total.ticks,
+        )
 
     def _state(self) -> State:
         if self._market.restoring:
@@ -210,6 +239,38 @@ def _lowest_of(row: MinuteRow) -> Extreme:
 def _mean_of(row: MinuteRow) -> Mean:
     total = row.average_price * row.tick_count
     return Mean(row.tick_count, total, row.min_price, row.max_price)
+
+
+def _merged(means: Sequence[Mean]) -> Mean:
+    return Mean(
+        sum(mean.ticks for mean in means),
+        sum(mean.total for mean in means),
+        min(mean.low for mean in means),
+        max(mean.high for mean in means),
+    )
+
+
+def _average(mean: Mean) -> float:
+    # rounding alone may leave the range of what was averaged
+    return min(max(mean.total / mean.ticks, mean.low), mean.high)
+
+
+def _span_of_row(row: MinuteRow) -> _Span:
+    return _Span(
+        row.exchange,
+        row.open_at_ms,
+        row.open_price,
+        row.close_at_ms,
+        row.close_price,
+        _mean_of(row),
+    )
+
+
+def _span_of_window(name: str, window: PriceWindow, since: int) -> _Span | None:
+    opening, mean, latest = window.opening(since), window.mean(since), window.latest
+    if not (opening and mean and latest):
+        return None
+    return _Span(name, opening.at_mono, opening.price, latest.at_mono, latest.price, mean)
 
 
 def _series(symbol: str, exchange: str | None) -> str:

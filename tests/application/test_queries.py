@@ -33,6 +33,13 @@ def period(text):
     return Period.parse(text, 86_400_000)
 
 
+def prices_at(place, found):
+    """Return the prices at *place* on the exchange whose name comes first."""
+    there = [(name, sent.price) for name, sent in found if sent.at == place]
+    first = min(name for name, _ in there)
+    return {price for name, price in there if name == first}
+
+
 class Market:
     """A rig beside a ledger; a worker that meets `poison` fails."""
 
@@ -64,6 +71,7 @@ class Market:
                 self._check_extremes(symbol, exchange, span, since)
                 self._check_average(symbol, exchange, span, since)
                 self._check_latest(symbol, exchange)
+                self._check_stats(symbol, exchange, span, since)
 
     def _decode(self, chunk, received_ms):
         if b"poison" in chunk:
@@ -92,6 +100,21 @@ class Market:
         else:
             assert answer.ticks == expected[1]
             assert isclose(answer.price, expected[0], rel_tol=1e-9)
+
+    def _check_stats(self, symbol, exchange, span, since):
+        found = self.ledger.window(symbol, exchange, since)
+        try:
+            stats = self.rig.prices.stats(symbol, exchange, span)
+        except NoPrices:
+            assert not found
+            return
+        prices = [sent.price for _, sent in found]
+        assert (stats.low, stats.high, stats.ticks) == (min(prices), max(prices), len(prices))
+        assert isclose(stats.average, sum(prices) / len(prices), rel_tol=1e-9)
+        assert stats.low <= stats.average <= stats.high
+        places = [sent.at for _, sent in found]
+        assert stats.open in prices_at(min(places), found)
+        assert stats.close in prices_at(max(places), found)
 
     def _check_latest(self, symbol, exchange):
         expected = self.ledger.latest(symbol, exchange)

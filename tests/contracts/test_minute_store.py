@@ -2,6 +2,7 @@
 
 import math
 from contextlib import ExitStack, closing, contextmanager
+from itertools import pairwise
 from random import Random
 
 import pytest
@@ -10,6 +11,8 @@ from hypothesis import strategies as st
 
 from marketflow.adapters.storage.postgres import PostgresStore
 from marketflow.adapters.storage.sqlite import SqliteStore
+from marketflow.application.ports import Page
+from marketflow.domain.candle import align, candle_of, merged
 from marketflow.domain.mode import Mode
 from tests.examples import MINUTE_MS, NOON_MS, minute_row
 from tests.fakes import MemoryMinuteStore
@@ -197,3 +200,110 @@ def test_a_refused_version_leaves_the_one_that_was_there(store):
     refused = store.upsert([minute_row(tick_count=9, open_price=1.0), minute_row(tick_count=6)])
     assert [row.tick_count for row, _ in refused] == [9]
     assert all_of(store) == [minute_row(tick_count=6)]
+
+
+NAMES = ("Zeta", "alpha", "b-1", "b.1")  # in the order of their bytes, in that of no language
+ENDS_MS = [NOON_MS + n * MINUTE_MS for n in range(6)]
+
+
+@pytest.fixture
+def filled_store(store):
+    """Every exchange's minute at every end, and what belongs to others."""
+    rows = [minute_row(timestamp_ms=end, exchange=name) for end in ENDS_MS for name in NAMES]
+    others = [
+        minute_row(timestamp_ms=ENDS_MS[0], **of)
+        for of in ({"pair_name": "ETHUSDT"}, {"mode": Mode.TEST})
+    ]
+    store.upsert(Random(2).sample(rows + others, len(rows) + 2))
+    return store, rows
+
+
+def test_a_page_holds_the_first_rows_or_the_last_ones_always_ascending(filled_store):
+    store, rows = filled_store
+    span = (ENDS_MS[1], ENDS_MS[5])
+    inside = rows[4:20]
+    for limit in (1, 5, 16, 17):
+        pages = Page(limit), Page(limit, newest=True)
+        first, last = (store.rows(Mode.LIVE, "BTCUSDT", None, *span, page) for page in pages)
+        assert (first, last) == (inside[:limit], inside[-limit:])
+    newest = store.rows(Mode.LIVE, "BTCUSDT", "b-1", *FOREVER, Page(2, newest=True))
+    assert newest == rows[18::4]
+
+
+@pytest.mark.parametrize("size", [1, 3, 7, 100])
+def test_page_after_page_every_row_comes_once(filled_store, size):
+    store, rows = filled_store
+    found, after, from_ms = [], None, 0
+    while page := store.rows(Mode.LIVE, "BTCUSDT", None, from_ms, 2**62, Page(size, after=after)):
+        found += page
+        from_ms, after = page[-1].timestamp_ms, page[-1].exchange
+    assert found == rows
+
+
+@st.composite
+def minutes(draw):
+    """Return rows of two exchanges, with gaps, whose ends and prices differ."""
+    rows = []
+    for name in ("exchange1", "exchange2"):
+        for n in draw(st.sets(st.integers(1, 40), max_size=25)):
+            end = NOON_MS + n * MINUTE_MS
+            prices = draw(st.lists(st.floats(1.0, 2.0), min_size=5, max_size=5).map(sorted))
+            low, opened, average, closed, high = prices
+            if draw(st.booleans()):
+                opened, closed = closed, opened
+            rows.append(
+                minute_row(
+                    exchange=name,
+                    timestamp_ms=end,
+                    open_at_ms=end - draw(st.integers(30_000, 60_000)),
+                    close_at_ms=end - draw(st.integers(1, 29_999)),
+                    min_price=low,
+                    max_price=high,
+                    average_price=average,
+                    open_price=opened,
+                    close_price=closed,
+                    tick_count=draw(st.integers(1, 1000)),
+                )
+            )
+    return rows
+
+
+@UNHURRIED
+@given(rows=minutes(), interval=st.sampled_from([1, 5, 15, 60]), data=st.data())
+def test_candles_are_those_that_the_rows_make(empty_store, rows, interval, data):
+    interval_ms = interval * MINUTE_MS
+    start = align(NOON_MS, interval_ms) + interval_ms * data.draw(st.integers(0, 3))
+    end = start + interval_ms * data.draw(st.integers(0, 40 // interval + 1))
+    name = data.draw(st.sampled_from([None, "exchange2"]))
+    inside = [
+        candle_of(row, interval_ms)
+        for row in rows
+        if start < row.timestamp_ms <= end and name in (None, row.exchange)
+    ]
+    with empty_store() as store:
+        store.upsert(rows)
+        found = store.candles(Mode.LIVE, "BTCUSDT", name, start, end, interval_ms)
+    assert merged(found) == merged(inside)
+    assert {type(value) for candle in found for value in candle} <= {int, float, str}
+
+
+@UNHURRIED
+@given(rows=minutes(), data=st.data())
+def test_runs_are_the_minutes_without_a_gap_between(empty_store, rows, data):
+    first, last = sorted(data.draw(st.tuples(st.integers(0, 42), st.integers(0, 42))))
+    name = data.draw(st.sampled_from([None, "exchange2"]))
+    span = NOON_MS + first * MINUTE_MS, NOON_MS + last * MINUTE_MS
+    odd = minute_row(timestamp_ms=NOON_MS + 20 * MINUTE_MS + 2_000)  # of another interval's times
+    with empty_store() as store:
+        store.upsert([*rows, odd])
+        runs = store.runs(Mode.LIVE, "BTCUSDT", name, *span, MINUTE_MS)
+    covered = [
+        (run.exchange, end)
+        for run in runs
+        for end in range(run.first_end_ms, run.last_end_ms + 1, MINUTE_MS)
+    ]
+    inside = [row for row in rows if span[0] <= row.timestamp_ms < span[1]]
+    kept = {(row.exchange, row.timestamp_ms) for row in inside if name in (None, row.exchange)}
+    assert sorted(covered) == sorted(kept)
+    for one, other in pairwise(runs):
+        assert one.exchange < other.exchange or one.last_end_ms + MINUTE_MS < other.first_end_ms

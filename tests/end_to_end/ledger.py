@@ -161,6 +161,23 @@ def check_average(
     assert min(prices) <= answer["price"] <= max(prices)
 
 
+def check_stats(answer: dict[str, Any], sent: Iterable[Sent]) -> None:
+    """Check an answer of /prices/stats against every tick between its edges."""
+    ticks = _inside(answer, sent, None)
+    assert answer["count"] == len(ticks)
+    prices = [tick.price for tick in ticks]
+    assert (answer["low"], answer["high"]) == (min(prices), max(prices))
+    assert answer["average"] == pytest.approx(fsum(prices) / len(prices), rel=1e-9, abs=0)
+    for name, pick in (("open", min), ("close", max)):
+        moment = pick(tick.timestamp_ms for tick in ticks)
+        there = [tick for tick in ticks if tick.timestamp_ms == moment]
+        first = min(tick.exchange for tick in there)
+        assert answer[name] in {tick.price for tick in there if tick.exchange == first}
+    assert answer["change"] == answer["close"] - answer["open"]
+    percent = answer["change"] / answer["open"] * 100
+    assert answer["change_pct"] == pytest.approx(percent, rel=1e-9, abs=1e-12)
+
+
 def _inside(answer: dict[str, Any], sent: Iterable[Sent], before_ms: int | None) -> list[Sent]:
     to_ms = answer["to"] if before_ms is None else min(answer["to"], before_ms)
     return [tick for tick in sent if answer["from"] <= tick.timestamp_ms <= to_ms]

@@ -17,6 +17,7 @@ from tests.end_to_end.ledger import (
     check_average,
     check_extreme,
     check_rows,
+    check_stats,
 )
 
 pytestmark = pytest.mark.slow
@@ -80,6 +81,33 @@ def test_extremes_and_averages_are_the_ledgers(service, feeders, period):
         check_average(answer, sent)
         assert answer["exchange"] == exchange
         check_edges(answer, period or "1m")
+
+
+@pytest.mark.parametrize("period", ["3s", "5m", "6m", None])
+def test_statistics_are_the_ledgers(service, feeders, period):
+    refill(service, feeders)
+    query = f"?period={period}" if period else ""
+    for answer, sent, exchange in ask_all(service, feeders, "stats", query):
+        check_stats(answer, sent)
+        assert (answer["exchange"], answer["period"]) == (exchange, period or "1m")
+
+
+def test_one_call_tells_the_latest_price_of_every_pair_on_every_exchange(service, feeders):
+    refill(service, feeders)
+    for query, symbols, exchanges in (
+        ("", SYMBOLS, EXCHANGES),
+        ("?symbols=ethusdt,BTCUSDT,ethusdt", ("ETHUSDT", "BTCUSDT"), EXCHANGES),
+        ("?exchange=Exchange2", SYMBOLS, ("exchange2",)),
+        ("?symbols=SOLUSDT&exchange=exchange1", ("SOLUSDT",), ("exchange1",)),
+    ):
+        prices = service.json(f"/prices/latest{query}")["prices"]
+        told = [(price["symbol"], price["exchange"]) for price in prices]
+        assert told == [(symbol, name) for symbol in symbols for name in exchanges]
+        for price in prices:
+            one = service.json(f"/prices/latest/{price['exchange']}/{price['symbol']}")
+            assert one | {"age_ms": 0} == price | {"age_ms": 0}
+    for query, status in (("?symbols=", 400), ("?symbols=BTCUSDT,", 400), ("?symbols=X", 404)):
+        assert service.ask(f"/prices/latest{query}").status == status
 
 
 def refill(service: Service, feeders) -> None:

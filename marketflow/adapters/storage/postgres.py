@@ -3,11 +3,13 @@
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+from marketflow.adapters.storage import postgres_questions
 from marketflow.adapters.storage.postgres_connection import PostgresConnection
 from marketflow.adapters.storage.postgres_pool import PostgresPool
 from marketflow.adapters.storage.postgres_schema import ensure_table
 from marketflow.adapters.storage.postgres_server import PostgresServer, ValuesRefused
-from marketflow.application.ports import RefusedRow
+from marketflow.application.ports import WHOLE, Page, RefusedRow, Run
+from marketflow.domain.candle import Candle
 from marketflow.domain.minute import MinuteKey, MinuteRow
 from marketflow.domain.mode import Mode
 
@@ -54,33 +56,8 @@ ON CONFLICT (mode, exchange, pair_name, timestamp) DO UPDATE SET
     tick_count = excluded.tick_count
 WHERE excluded.tick_count >= market_data.tick_count
 """
-# date_part is a double: exact to the microsecond, and several times faster than extract's numeric
-_SELECT = """
-SELECT
-    pair_name,
-    exchange,
-    (date_part('epoch', timestamp) * 1000)::bigint,
-    average_price,
-    min_price,
-    max_price,
-    open_price,
-    close_price,
-    (date_part('epoch', open_at) * 1000)::bigint,
-    (date_part('epoch', close_at) * 1000)::bigint,
-    (date_part('epoch', min_at) * 1000)::bigint,
-    (date_part('epoch', max_at) * 1000)::bigint,
-    tick_count
-FROM market_data
-WHERE mode = %s
-    AND pair_name = %s
-    AND (%s::text IS NULL OR exchange = %s::text)
-    AND timestamp >= timestamptz 'epoch' + %s * interval '1 millisecond'
-    AND timestamp < timestamptz 'epoch' + %s * interval '1 millisecond'
-ORDER BY timestamp, exchange
-"""
 _ROWS_AT_ONCE = 500
 _NEVER = -1
-_LATEST_MS = 253_402_300_799_999  # 9999-12-31T23:59:59.999Z, as in the embedded store
 
 
 class PostgresStore:
@@ -136,16 +113,47 @@ class PostgresStore:
         return refused
 
     def rows(
-        self, mode: Mode, symbol: str, exchange: str | None, from_ms: int, to_ms: int
+        self,
+        mode: Mode,
+        symbol: str,
+        exchange: str | None,
+        from_ms: int,
+        to_ms: int,
+        page: Page = WHOLE,
     ) -> list[MinuteRow]:
-        from_ms, to_ms = (min(max(ms, 0), _LATEST_MS) for ms in (from_ms, to_ms))
-        values = (mode.value, symbol, exchange, exchange, from_ms, to_ms)
+        pair = postgres_questions.pair_in(mode, symbol, exchange, from_ms, to_ms)
+        found = self._read(*postgres_questions.rows(pair, page))
+        rows = [MinuteRow(*(*row, mode)) for row in found]
+        if page.newest:
+            rows.reverse()
+        return rows
 
-        def read(connection: PostgresConnection) -> list[tuple[Any, ...]]:
-            self._check(connection)
-            return connection.execute(_SELECT, values)
+    def candles(
+        self,
+        mode: Mode,
+        symbol: str,
+        exchange: str | None,
+        from_ms: int,
+        to_ms: int,
+        interval_ms: int,
+    ) -> list[Candle]:
+        # rows bear the end of their minute
+        pair = postgres_questions.pair_in(mode, symbol, exchange, from_ms + 1, to_ms + 1)
+        found = self._read(*postgres_questions.candles(pair, interval_ms))
+        return [Candle(*candle) for candle in found]
 
-        return [self._row(row, mode) for row in self._pool.run(read)]
+    def runs(
+        self,
+        mode: Mode,
+        symbol: str,
+        exchange: str | None,
+        from_ms: int,
+        to_ms: int,
+        interval_ms: int,
+    ) -> list[Run]:
+        pair = postgres_questions.pair_in(mode, symbol, exchange, from_ms, to_ms)
+        found = self._read(*postgres_questions.runs(pair, interval_ms))
+        return [Run(*run) for run in found]
 
     def ping(self) -> None:
         self._checked_generation = _NEVER
@@ -176,11 +184,17 @@ class PostgresStore:
             ensure_table(connection, self._schema)
             self._checked_generation = connection.generation
 
-    def _row(self, values: tuple[Any, ...], mode: Mode) -> MinuteRow:
-        if None in values:
-            reason = f"a row of market_data cannot be read: no value may be null, was {values!r}"
-            raise self._pool.server.unavailable(reason)
-        return MinuteRow(*(*values, mode))
+    def _read(self, statement: str, values: dict[str, object]) -> list[tuple[Any, ...]]:
+        def read(connection: PostgresConnection) -> list[tuple[Any, ...]]:
+            self._check(connection)
+            return connection.execute(statement, values)
+
+        found = self._pool.run(read)
+        for row in found:
+            if None in row:
+                reason = f"a row of market_data cannot be read: no value may be null, was {row!r}"
+                raise self._pool.server.unavailable(reason)
+        return found
 
 
 def _waves(rows: Iterable[MinuteRow]) -> Iterator[list[MinuteRow]]:

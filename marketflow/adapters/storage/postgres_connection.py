@@ -2,7 +2,7 @@
 
 import contextlib
 import select
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from time import monotonic
 from typing import Any
 
@@ -37,7 +37,7 @@ class PostgresConnection:
         self._connection = connection
 
     def execute(
-        self, statement: str, values: Sequence[object] | None = None
+        self, statement: str, values: Sequence[object] | Mapping[str, object] | None = None
     ) -> list[tuple[Any, ...]]:
         """Run *statement* and return the rows of its answer, if it has any.
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from marketflow.adapters.storage import minute_table
 from marketflow.adapters.storage.sqlite_file import SqliteFile
-from marketflow.application.ports import RefusedRow
+from marketflow.application.ports import WHOLE, Page, RefusedRow, Run
+from marketflow.domain.candle import Candle
 from marketflow.domain.minute import MinuteRow
 from marketflow.domain.mode import Mode
 
@@ -36,10 +37,44 @@ class SqliteStore:
         return []
 
     def rows(
-        self, mode: Mode, symbol: str, exchange: str | None, from_ms: int, to_ms: int
+        self,
+        mode: Mode,
+        symbol: str,
+        exchange: str | None,
+        from_ms: int,
+        to_ms: int,
+        page: Page = WHOLE,
     ) -> list[MinuteRow]:
         with self._file.connection() as connection:
-            return minute_table.select(connection, mode, symbol, exchange, from_ms, to_ms)
+            return minute_table.select(connection, mode, symbol, exchange, from_ms, to_ms, page)
+
+    def candles(
+        self,
+        mode: Mode,
+        symbol: str,
+        exchange: str | None,
+        from_ms: int,
+        to_ms: int,
+        interval_ms: int,
+    ) -> list[Candle]:
+        with self._file.connection() as connection:
+            return minute_table.select_candles(
+                connection, mode, symbol, exchange, from_ms, to_ms, interval_ms
+            )
+
+    def runs(
+        self,
+        mode: Mode,
+        symbol: str,
+        exchange: str | None,
+        from_ms: int,
+        to_ms: int,
+        interval_ms: int,
+    ) -> list[Run]:
+        with self._file.connection() as connection:
+            return minute_table.select_runs(
+                connection, mode, symbol, exchange, from_ms, to_ms, interval_ms
+            )
 
     def ping(self) -> None:
         with self._file.transaction() as connection:

@@ -66,12 +66,12 @@ class SqliteFile:
             DatabaseCorrupt: the file holds no usable database.
             StorageUnavailable: anything else that SQLite or the disk refused.
         """
-        try:
-            with self._lock:
+        with self._lock:  # until the file is named: another thread may set it aside
+            try:
                 connection, generation = self._borrow(), self._generation
                 file = self._identities[0]
-        except _FAILURES as error:
-            raise self._unavailable(error, _identity(self.path)) from error
+            except _FAILURES as error:
+                raise self._unavailable(error, _identity(self.path)) from error
         try:
             yield connection
         except _FAILURES as error:

@@ -11,7 +11,7 @@ from marketflow.adapters.web.http1 import Reader, Request
 from marketflow.adapters.web.limits import Limits
 from marketflow.adapters.web.refusal import Refusal
 from marketflow.adapters.web.responder import Responder
-from marketflow.adapters.web.response import CONTINUE, Response
+from marketflow.adapters.web.response import CONTINUE, Response, Subscription
 
 _READ = selectors.EVENT_READ
 _WRITE = selectors.EVENT_WRITE
@@ -37,6 +37,10 @@ class Loop(Protocol):
 
     def hand_over(self, connection: "Connection", step: Callable[[float], None]) -> None:
         """Have the poll thread call *step* for *connection* soon; from any thread."""
+        ...
+
+    def subscribe(self, connection: "Connection", subscription: Subscription, now: float) -> None:
+        """Take the socket over and send what is unsent, then what *subscription* tells."""
         ...
 
 
@@ -161,11 +165,16 @@ class Connection:
         reader, respond = self.reader, self.loop.responder.respond
         room = self.loop.limits.max_unsent
         answers: list[bytes] = []
+        opened = None
         try:
             while room > 0 and (request := reader.next()) is not None:
                 said = respond(request, now)
-                if isinstance(said, Future):
-                    self._park(request, said, now)
+                if not isinstance(said, tuple):
+                    if isinstance(said, Future):
+                        self._park(request, said, now)
+                    else:
+                        opened = said
+                        answers.append(said.data)
                     break
                 data, keep = said
                 answers.append(data)
@@ -179,6 +188,8 @@ class Connection:
         if answers:
             self.started = now if reader.waiting() else 0.0
             self._send(b"".join(answers), now)
+            if opened is not None:
+                self.loop.subscribe(self, opened.subscription, now)
         elif not self.started and reader.waiting():
             self.started = now
         if reader.continue_due and self._free():

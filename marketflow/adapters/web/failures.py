@@ -5,12 +5,15 @@ from http import HTTPStatus
 
 from marketflow.adapters.web.response import Response
 from marketflow.domain.errors import (
+    AssetNotFound,
     BadParameter,
     ChannelClosed,
     MarketflowError,
     NoPrices,
+    NoQuotes,
     Restoring,
     StorageUnavailable,
+    UnknownAsset,
     UnknownExchange,
     UnknownSymbol,
 )
@@ -22,9 +25,12 @@ _RETRY = ("Retry-After", _RETRY_S)
 # the first class that fits an error decides its status
 _STATUSES: tuple[tuple[type[MarketflowError], int], ...] = (
     (BadParameter, 400),
+    (UnknownAsset, 400),
     (UnknownSymbol, 404),
     (UnknownExchange, 404),
     (NoPrices, 404),
+    (AssetNotFound, 404),
+    (NoQuotes, 502),
     (Restoring, 503),
     (StorageUnavailable, 503),
     (ChannelClosed, 503),

@@ -4,23 +4,23 @@ https://prometheus.io/docs/instrumenting/exposition_formats/
 """
 
 import resource
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from marketflow.adapters.web.asset_metrics import asset_lines
+from marketflow.adapters.web.exposition import Sample, counter, gauge, head, histogram
 from marketflow.adapters.web.http1 import Request
 from marketflow.adapters.web.response import Response
+from marketflow.application.assets.service import Assets
 from marketflow.application.pipeline.channel import Channel
 from marketflow.application.pipeline.flusher import Flusher
 from marketflow.application.pipeline.publisher import Publisher
 from marketflow.application.ports import Clock, Journal
-from marketflow.application.telemetry import LATENCY_BUCKETS_S, Feed, Histogram, Telemetry
+from marketflow.application.telemetry import Feed, Histogram, Telemetry
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _METHODS = frozenset({"GET", "HEAD", "POST", "OPTIONS", "PUT", "DELETE", "PATCH"})
-
-Labels = Mapping[str, str]
-Sample = tuple[Labels, float]
 
 
 class HttpMetrics:
@@ -52,17 +52,21 @@ class MetricsPage:
         clock: Clock,
         http: HttpMetrics,
         connections: Callable[[], int],
+        subscribers: Callable[[], int],
         channels: Callable[[], Iterable[Channel[Any]]],
         version: str,
         publisher: Publisher | None = None,
+        assets: Assets | None = None,
     ) -> None:
         self._telemetry = telemetry
         self._flusher = flusher
         self._journal = journal
         self._http = http
         self._connections = connections
+        self._subscribers = subscribers
         self._channels = channels
         self._publisher = publisher
+        self._assets = assets
         self._version = version
         self._started_s = clock.now().wall_ms / 1000
 
@@ -75,6 +79,8 @@ class MetricsPage:
         yield from self._feed_lines()
         yield from self._storage_lines()
         yield from self._http_lines()
+        if self._assets is not None:
+            yield from asset_lines(self._assets)
         yield from self._process_lines()
 
     def _feed_lines(self) -> Iterator[str]:
@@ -89,60 +95,62 @@ class MetricsPage:
             for feed in feeds
             for reason, lines in sorted(feed.rejects.copy().items())
         ]
-        yield from _counter("ticks_received", "Lines received.", each(lambda f: f.received))
-        yield from _counter("ticks_rejected", "Lines that are no valid tick.", rejects)
-        yield from _counter("ticks_late", "Ticks too late for a row.", each(lambda f: f.late))
-        yield from _counter(
+        yield from counter("ticks_received", "Lines received.", each(lambda f: f.received))
+        yield from counter("ticks_rejected", "Lines that are no valid tick.", rejects)
+        yield from counter("ticks_late", "Ticks too late for a row.", each(lambda f: f.late))
+        yield from counter(
             "ticks_aggregated", "Ticks in windows and rows.", each(lambda f: f.aggregated)
         )
-        yield from _gauge(
+        yield from gauge(
             "ticks_in_flight", "Lines not yet accounted for.", each(lambda f: f.in_flight())
         )
-        yield from _gauge("feed_connected", "1 while connected.", each(lambda f: f.connected))
-        yield from _counter(
+        yield from gauge("feed_connected", "1 while connected.", each(lambda f: f.connected))
+        yield from counter(
             "feed_reconnects", "Connections after the first.", each(lambda f: f.reconnects)
         )
-        yield from _gauge(
+        yield from gauge(
             "feed_last_tick_timestamp_seconds",
             "The newest tick's own time.",
             each(lambda f: None if f.last_tick_ms is None else f.last_tick_ms / 1000),
         )
-        yield from _head("feed_latency_seconds", "histogram", "Receipt minus the tick's own time.")
+        yield from head("feed_latency_seconds", "histogram", "Receipt minus the tick's own time.")
         for feed in feeds:
-            yield from _histogram("feed_latency_seconds", feed.latency, {"source": feed.exchange})
+            yield from histogram("feed_latency_seconds", feed.latency, {"source": feed.exchange})
 
     def _storage_lines(self) -> Iterator[str]:
         telemetry, journal = self._telemetry, self._journal.status()
-        yield from _counter(
+        yield from counter(
             "ticks_replayed", "Ticks restored from the journal.", [({}, telemetry.replayed)]
         )
-        yield from _counter(
+        yield from counter(
             "rows_stored", "Rows the store acknowledged.", [({}, telemetry.rows_stored)]
         )
-        yield from _counter("rows_dropped", "Rows given up.", [({}, telemetry.rows_dropped)])
-        yield from _counter(
+        yield from counter("rows_dropped", "Rows given up.", [({}, telemetry.rows_dropped)])
+        yield from counter(
             "store_errors", "Attempts the store failed.", [({}, telemetry.store_errors)]
         )
-        yield from _gauge(
+        yield from gauge(
             "outbox_rows",
             "Rows the store does not have yet.",
             [({}, self._flusher.waiting_count())],
         )
-        yield from _gauge(
+        yield from gauge(
             "parked_rows", "Rows the store refuses.", [({}, self._flusher.parked_count())]
         )
         errors = 0 if self._publisher is None else self._publisher.errors
-        yield from _counter("cache_errors", "Attempts the cache failed.", [({}, errors)])
-        yield from _gauge("journal_bytes", "Size of the journal.", [({}, journal.size_bytes)])
-        yield from _counter(
+        if self._assets is not None and self._assets.sharing is not None:
+            errors += self._assets.sharing.errors
+        yield from counter("cache_errors", "Attempts the cache failed.", [({}, errors)])
+        yield from gauge("journal_bytes", "Size of the journal.", [({}, journal.size_bytes)])
+        yield from counter(
             "journal_lost_chunks", "Chunks not journaled.", [({}, journal.lost_chunks)]
         )
-        yield from _gauge(
+        yield from gauge(
             "channel_depth",
             "Items waiting.",
             [({"channel": channel.name}, channel.depth()) for channel in self._channels()],
         )
-        yield from _counter(
+        yield from counter(
             "thread_restarts", "Threads that died.", [({}, telemetry.thread_restarts)]
         )
 
@@ -151,14 +159,15 @@ class MetricsPage:
             ({"route": route, "method": method, "code": str(code)}, count)
             for (route, method, code), count in sorted(self._http.requests.copy().items())
         ]
-        yield from _counter("http_requests", "Answers.", requests)
+        yield from counter("http_requests", "Answers.", requests)
         name = "http_request_duration_seconds"
-        yield from _head(name, "histogram", "From the last byte of a request to its answer.")
-        yield from _histogram(name, self._http.durations, {})
-        yield from _gauge("http_connections", "Clients.", [({}, self._connections())])
+        yield from head(name, "histogram", "From the last byte of a request to its answer.")
+        yield from histogram(name, self._http.durations, {})
+        yield from gauge("http_connections", "Clients.", [({}, self._connections())])
+        yield from gauge("stream_subscribers", "Clients of /stream.", [({}, self._subscribers())])
 
     def _process_lines(self) -> Iterator[str]:
-        yield from _gauge("build_info", "The version.", [({"version": self._version}, 1)])
+        yield from gauge("build_info", "The version.", [({"version": self._version}, 1)])
         usage = resource.getrusage(resource.RUSAGE_SELF)
         pages = Path("/proc/self/statm").read_text(encoding="ascii").split()
         virtual, resident = (int(count) * resource.getpagesize() for count in pages[:2])
@@ -181,36 +190,3 @@ class MetricsPage:
             yield f"# HELP {name} {text}"
             yield f"# TYPE {name} {kind}"
             yield f"{name} {value}"
-
-
-def _head(name: str, kind: str, text: str) -> Iterator[str]:
-    yield f"# HELP marketflow_{name} {text}"
-    yield f"# TYPE marketflow_{name} {kind}"
-
-
-def _counter(name: str, text: str, samples: Iterable[Sample]) -> Iterator[str]:
-    yield from _head(f"{name}_total", "counter", text)
-    for labels, value in samples:
-        yield _line(f"{name}_total", labels, value)
-
-
-def _gauge(name: str, text: str, samples: Iterable[Sample]) -> Iterator[str]:
-    yield from _head(name, "gauge", text)
-    for labels, value in samples:
-        yield _line(name, labels, value)
-
-
-def _histogram(name: str, histogram: Histogram, labels: Labels) -> Iterator[str]:
-    below = 0
-    for bound, count in zip((*LATENCY_BUCKETS_S, "+Inf"), list(histogram.counts), strict=True):
-        below += count
-        yield _line(f"{name}_bucket", {**labels, "le": str(bound)}, below)
-    yield _line(f"{name}_sum", labels, round(histogram.total_s, 6))
-    yield _line(f"{name}_count", labels, below)
-
-
-def _line(name: str, labels: Labels, value: float) -> str:
-    # every label value is a configured name, a template or a constant: none needs escaping
-    text = ",".join(f'{key}="{label}"' for key, label in labels.items())
-    number = int(value) if value == int(value) else value
-    return f"marketflow_{name}{{{text}}} {number}" if text else f"marketflow_{name} {number}"

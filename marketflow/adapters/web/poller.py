@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from math import inf
 from time import monotonic
 
 from marketflow.adapters.web.connection import Connection
@@ -19,12 +20,16 @@ from marketflow.adapters.web.http1 import Reader
 from marketflow.adapters.web.limits import Limits
 from marketflow.adapters.web.refusal import Refusal
 from marketflow.adapters.web.responder import Responder
+from marketflow.adapters.web.response import Subscription
+from marketflow.adapters.web.subscribers import Stream, Subscriber, Subscribers
 
 log = logging.getLogger(__name__)
 
 _READ = selectors.EVENT_READ
 _DISCARDED_BYTES = 64 * 1024
 _BURST = 64  # connections admitted before the others get their turn
+
+Peer = Connection | Subscriber
 
 
 @dataclass(slots=True)
@@ -41,15 +46,23 @@ class Counts:
 class Poller:
     """Serves all connections from one thread; `run` is that thread's body."""
 
-    def __init__(self, responder: Responder, limits: Limits, *, capacity: int) -> None:
+    def __init__(
+        self,
+        responder: Responder,
+        limits: Limits,
+        *,
+        capacity: int,
+        stream: Stream | None = None,
+    ) -> None:
         self.responder = responder
         self.limits = limits
         self.counts = Counts()
         self._capacity = capacity
         self._heads = HeadCache(limits)
-        self._connections: set[Connection] = set()
+        self._connections: set[Peer] = set()
+        self._subscribers = Subscribers(stream)
         self._selector = selectors.DefaultSelector()
-        self._steps: deque[tuple[Connection | None, Callable[[float], None]]] = deque()
+        self._steps: deque[tuple[Peer | None, Callable[[float], None]]] = deque()
         self._admitted = threading.Semaphore(1)  # the burst that was handed over last
         self._waker, self._woken = socket.socketpair()
         self._waker.setblocking(False)
@@ -65,6 +78,10 @@ class Poller:
     def __len__(self) -> int:
         return len(self._connections)
 
+    def subscribers(self) -> int:
+        """Return how many connections listen to the stream."""
+        return len(self._subscribers)
+
     def adopt(self, client: socket.socket, listener: socket.socket) -> None:
         """Take over *client* from another thread, with all that wait behind it on *listener*."""
         # were each accepted by the other thread, the two would fight for the interpreter: 47 us of
@@ -79,7 +96,7 @@ class Poller:
         """Let nobody wait in `adopt` from now on."""
         self._closed_to_more.set()
 
-    def hand_over(self, connection: Connection | None, step: Callable[[float], None]) -> None:
+    def hand_over(self, connection: Peer | None, step: Callable[[float], None]) -> None:
         """Have the poll thread call *step* with the monotonic time soon; from any thread."""
         self._steps.append((connection, step))
         if not self._waking:
@@ -99,7 +116,7 @@ class Poller:
         """Serve until `finish`, then close everything."""
         while self._deadline is None or (self._connections and monotonic() < self._deadline):
             try:
-                self._turn(self._sweep_every if self._deadline is None else 0.02)
+                self._turn(self._patience_s())
             except Exception:
                 log.exception("poll turn failed")
                 self._closed_to_more.wait(0.05)  # it may go on failing
@@ -113,7 +130,7 @@ class Poller:
         self._waker.close()
         self._woken.close()
 
-    def watch(self, connection: Connection, events: int) -> None:
+    def watch(self, connection: Peer, events: int) -> None:
         """Call the connection's `read` or `write` on these events alone; 0 for none."""
         if not connection.events:
             self._selector.register(connection.socket, events, connection)
@@ -123,11 +140,12 @@ class Poller:
             self._selector.unregister(connection.socket)
         connection.events = events
 
-    def drop(self, connection: Connection, why: str = "") -> None:
+    def drop(self, connection: Peer, why: str = "") -> None:
         """Close and forget, counting *why* (a field of `Counts`)."""
         if connection not in self._connections:
             return
         self._connections.remove(connection)
+        self._subscribers.discard(connection)
         if connection.events:
             self._selector.unregister(connection.socket)
         connection.closing = True
@@ -135,6 +153,33 @@ class Poller:
         connection.socket.close()
         if why:
             setattr(self.counts, why, getattr(self.counts, why) + 1)
+
+    def subscribe(self, connection: Connection, subscription: Subscription, now: float) -> None:
+        """Take the socket over and send what is unsent, then what *subscription* tells."""
+        self._subscribers.expect_one()
+        if connection not in self._connections:
+            return  # the client has left meanwhile
+        if self.responder.draining:
+            self.drop(connection)
+            return
+        if connection.events:
+            self.watch(connection, 0)
+        # the connection is left without a socket: what it still does has no effect
+        client = socket.socket(fileno=connection.socket.detach())
+        client.setblocking(False)
+        subscriber = Subscriber(client, subscription, self, now)
+        self._connections.remove(connection)
+        self._connections.add(subscriber)
+        self._subscribers.add(subscriber, now)
+        subscriber.begin(connection.unsent)
+
+    def _patience_s(self) -> float:
+        if self._deadline is not None:
+            return 0.02
+        due_at = self._subscribers.due_at
+        if due_at == inf:
+            return self._sweep_every
+        return min(self._sweep_every, max(0.0, due_at - monotonic()))
 
     def _turn(self, timeout: float) -> None:
         """Serve every connection that is ready, then what other threads handed over."""
@@ -144,7 +189,7 @@ class Poller:
             self._second = int(now)
             self.responder.refresh_date()
         for key, events in ready:
-            connection: Connection | None = key.data
+            connection: Peer | None = key.data
             if connection is None:
                 self._woken.recv(4096)
                 continue
@@ -160,20 +205,21 @@ class Poller:
         for _ in range(len(self._steps)):
             connection, step = self._steps.popleft()
             self._guard(connection, step, now)
+        if now >= self._subscribers.due_at:
+            for subscriber in self._subscribers.slot(now):
+                self._guard(subscriber, subscriber.tell, now)
         if now >= self._next_sweep:
             self._next_sweep = now + self._sweep_every
             for connection in list(self._connections):
                 self._guard(connection, connection.check, now)
 
-    def _guard(
-        self, connection: Connection | None, step: Callable[[float], None], now: float
-    ) -> None:
+    def _guard(self, connection: Peer | None, step: Callable[[float], None], now: float) -> None:
         try:
             step(now)
         except Exception:  # noqa: BLE001  reported by `_failed`
             self._failed(connection)
 
-    def _failed(self, connection: Connection | None) -> None:
+    def _failed(self, connection: Peer | None) -> None:
         log.error("connection failed", exc_info=sys.exc_info())
         if connection is not None:
             self.drop(connection)

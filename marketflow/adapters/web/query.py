@@ -1,6 +1,6 @@
 """What stands behind the question mark, and percent-encoding, strictly."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from urllib.parse import unquote_to_bytes
 
 from marketflow.domain.errors import BadParameter
@@ -51,3 +51,30 @@ def parameters(query: str, known: Iterable[str]) -> dict[str, str]:
             raise BadParameter(f"{name} must not be empty, was ''")
         found[name] = text
     return found
+
+
+def names_in(text: str, parameter: str) -> list[str]:
+    """Return the comma-separated names of a parameter's *text*.
+
+    Raises:
+        BadParameter: one of them is empty.
+    """
+    names = text.split(",")
+    if not all(names):
+        raise BadParameter(f"{parameter} must be names separated by commas, was {text!r}")
+    return names
+
+
+def whole(asked: Mapping[str, str], name: str, *, default: int, most: int) -> int:
+    """Return the parameter *name*, a number from 1 to *most*, or *default* if it is not there.
+
+    Raises:
+        BadParameter: it is something else.
+    """
+    text = asked.get(name)
+    if text is None:
+        return default
+    # ASCII digits alone: int() reads many other spellings, and thousands of digits slowly
+    if not (text.isascii() and text.isdigit() and len(text) <= 10) or not 1 <= int(text) <= most:
+        raise BadParameter(f"{name} must be a whole number from 1 to {most}, was {text!r}")
+    return int(text)

@@ -3,12 +3,13 @@
 import logging
 from collections.abc import Callable
 from concurrent.futures import Future
+from dataclasses import dataclass
 from email.utils import formatdate
 from time import monotonic
 
 from marketflow.adapters.web.http1 import Request, new_request_id
 from marketflow.adapters.web.refusal import Refusal
-from marketflow.adapters.web.response import Encoder, Response
+from marketflow.adapters.web.response import Encoder, Response, Subscription
 
 log = logging.getLogger(__name__)
 
@@ -16,6 +17,14 @@ App = Callable[[Request], Response | Future[Response]]
 Refuse = Callable[[int, str, str], Response]
 Observe = Callable[[Request | None, Response, float], None]
 Said = tuple[bytes, bool]  # an encoded answer, and whether the connection goes on after it
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """An answer that goes on: its beginning, and where more comes from."""
+
+    data: bytes
+    subscription: Subscription
 
 
 class Responder:
@@ -32,7 +41,7 @@ class Responder:
         """Show the present second in the answers to come."""
         self._encoder.set_date(formatdate(usegmt=True))
 
-    def respond(self, request: Request, started: float) -> Said | Future[Response]:
+    def respond(self, request: Request, started: float) -> Said | Opened | Future[Response]:
         """Answer *request*, which arrived at *started* (monotonic), now or in the future."""
         try:
             response = self._app(request)
@@ -40,6 +49,8 @@ class Responder:
                 if not response.done():
                     return response
                 response = response.result()
+            if response.stream is not None:
+                return self._opened(request, response, response.stream, started)
             return self._said(request, response, started)
         except Exception as error:  # noqa: BLE001  reported by `_failed`
             return self._failed(request, error, started)
@@ -64,6 +75,15 @@ class Responder:
         data = self._encoder.encode(response, request, keep=keep)
         self._observe(request, response, monotonic() - started)
         return data, keep
+
+    def _opened(
+        self, request: Request, response: Response, stream: Subscription, started: float
+    ) -> Said | Opened:
+        data = self._encoder.encode_start(response, request)
+        if request.method != "HEAD":
+            data += stream.hello()
+        self._observe(request, response, monotonic() - started)
+        return (data, False) if request.method == "HEAD" else Opened(data, stream)
 
     def _failed(self, request: Request, error: Exception, started: float) -> Said:
         log.error(

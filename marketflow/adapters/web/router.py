@@ -4,8 +4,10 @@ import logging
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor, Future
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
+from marketflow.adapters.web.delivery import Delivery
 from marketflow.adapters.web.failures import Refused, problem, problem_of
 from marketflow.adapters.web.http1 import Request
 from marketflow.adapters.web.query import decode
@@ -24,7 +26,14 @@ class Later(NamedTuple):
     work: Callable[[], Response]
 
 
-Handler = Callable[..., Response | Later]
+class Parked(NamedTuple):
+    """A handler's promise: *answer* makes the answer of what *future* comes to, on its thread."""
+
+    future: Future[Any]
+    answer: Callable[[Any], Response]
+
+
+Handler = Callable[..., Response | Later | Parked]
 Guard = Callable[[Request], None]
 
 
@@ -56,9 +65,15 @@ class Router:
     """The application behind the server: every request becomes exactly one answer."""
 
     def __init__(
-        self, table: Mapping[str, Handler], *, pool: Executor, guards: Iterable[Guard] = ()
+        self,
+        table: Mapping[str, Handler],
+        *,
+        pool: Executor,
+        guards: Iterable[Guard] = (),
+        origins: Iterable[str] = (),
     ) -> None:
         self._root = _Node()
+        self._deliver = Delivery(origins)
         self._pool = pool
         self._guards = tuple(guards)
         self._places = threading.Semaphore(_MAX_WAITING)
@@ -68,23 +83,28 @@ class Router:
 
     def __call__(self, request: Request) -> Response | Future[Response]:
         """Answer *request*, or promise to."""
-        route = None
+        answer, template = self._answer(request)
+        if isinstance(answer, Response):
+            return self._deliver(request, answer._replace(route=template))
+        if isinstance(answer, Parked):
+            return self._park(answer, request, template)
+        return self._submit(answer, request, template)
+
+    def _answer(self, request: Request) -> tuple[Response | Later | Parked, str]:
+        template = "other"
         try:
             for guard in self._guards:
                 guard(request)
             if request.target == "*":
-                return Response(204, headers=(_EVERYTHING,))
+                return Response(204, headers=(_EVERYTHING,)), template
             route, values = self._find(request.path)
+            template = route.template
             handler = route.handlers.get(request.method)
             if handler is None:
-                return _without_handler(request, route)
-            answer = handler(request, *values)
+                return _without_handler(request, route), template
+            return handler(request, *values), template
         except (MarketflowError, Refused) as error:
-            response = problem_of(error, request.request_id)
-            return response._replace(route=route.template) if route else response
-        if isinstance(answer, Later):
-            return self._submit(answer, request, route)
-        return answer._replace(route=route.template)
+            return problem_of(error, request.request_id), template
 
     def _add(self, method: str, template: str, handler: Handler) -> None:
         node = self._root
@@ -115,24 +135,41 @@ class Router:
             raise Refused(404, "no such route, GET / lists them")
         return node.route, values
 
-    def _submit(self, later: Later, request: Request, route: Route) -> Response | Future[Response]:
+    def _submit(self, later: Later, request: Request, template: str) -> Response | Future[Response]:
         if not self._places.acquire(blocking=False):
-            return problem(503, "too many questions are waiting", request.request_id)
-        future = self._pool.submit(self._work, later, request, route)
+            busy = problem(503, "too many questions are waiting", request.request_id)
+            return self._deliver(request, busy._replace(route=template))
+        future = self._pool.submit(self._finish, later.work, request, template)
         future.add_done_callback(lambda _: self._places.release())
         return future
 
-    def _work(self, later: Later, request: Request, route: Route) -> Response:
+    def _park(self, parked: Parked, request: Request, template: str) -> Future[Response]:
+        promise: Future[Response] = Future()
+
+        def keep(future: Future[Any]) -> None:
+            try:
+                work = partial(_answer_of, parked, future)
+                promise.set_result(self._finish(work, request, template))
+            except Exception as error:  # noqa: BLE001  reported by whoever reads the promise
+                promise.set_exception(error)
+
+        parked.future.add_done_callback(keep)
+        return promise
+
+    def _finish(self, work: Callable[[], Response], request: Request, template: str) -> Response:
         try:
-            response = later.work()
+            response = work()
         except (MarketflowError, Refused) as error:
             response = problem_of(error, request.request_id)
-        return response._replace(route=route.template)
+        return self._deliver(request, response._replace(route=template))
+
+
+def _answer_of(parked: Parked, future: Future[Any]) -> Response:
+    return parked.answer(future.result())
 
 
 def _without_handler(request: Request, route: Route) -> Response:
     if request.method == "OPTIONS":
-        return Response(204, headers=(route.allow,), route=route.template)
+        return Response(204, headers=(route.allow,))
     detail = f"{request.method} is not allowed here"
-    response = problem(405, detail, request.request_id, (route.allow,))
-    return response._replace(route=route.template)
+    return problem(405, detail, request.request_id, (route.allow,))

@@ -14,6 +14,7 @@ from typing import Any
 from marketflow.adapters.web.limits import Limits
 from marketflow.adapters.web.poller import Counts, Poller
 from marketflow.adapters.web.responder import App, Observe, Refuse, Responder
+from marketflow.adapters.web.subscribers import Stream
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +29,8 @@ class Server(ThreadingHTTPServer):
     *app* answers a request at once, on the poll thread, or returns a future whose result is the
     answer; the connection then waits without a thread. *refuse(status, detail, request_id)* makes
     the answers to what is no request, and to failures. *observe(request, response, seconds)* is
-    told of every answer; its request is None where none could be read.
+    told of every answer; its request is None where none could be read. *stream* is what an answer
+    may subscribe its client to.
 
     Raises:
         OSError: the address is taken or not ours.
@@ -47,6 +49,7 @@ class Server(ThreadingHTTPServer):
         observe: Observe,
         limits: Limits | None = None,
         reuse_port: bool = False,
+        stream: Stream | None = None,
     ) -> None:
         limits = limits or Limits()
         self._address = address
@@ -55,7 +58,10 @@ class Server(ThreadingHTTPServer):
         super().__init__(address, BaseHTTPRequestHandler)
         capacity = _raise_descriptor_limit(limits.max_connections)
         self._poller = Poller(
-            Responder(app, refuse=refuse, observe=observe), limits, capacity=capacity
+            Responder(app, refuse=refuse, observe=observe),
+            limits,
+            capacity=capacity,
+            stream=stream,
         )
         self._stopping = threading.Event()
         self._stop_once = threading.Lock()
@@ -72,6 +78,10 @@ class Server(ThreadingHTTPServer):
     def connections(self) -> int:
         """Return how many clients are connected."""
         return len(self._poller)
+
+    def subscribers(self) -> int:
+        """Return how many of them listen to the stream."""
+        return self._poller.subscribers()
 
     def start(self) -> None:
         """Start answering."""

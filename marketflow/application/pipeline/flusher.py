@@ -1,7 +1,7 @@
 """The last step of a row: into the outbox, from there to the store, oldest first."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from time import monotonic
 
 from marketflow.application.pipeline.backoff import Backoff
@@ -62,6 +62,7 @@ class Flusher:
         retention_ms: int,
         clock: Clock,
         telemetry: Telemetry,
+        announce: Callable[[Sequence[MinuteRow]], None] | None = None,
     ) -> None:
         self._closings = closings
         self._outbox = outbox
@@ -70,6 +71,7 @@ class Flusher:
         self._retention_ms = retention_ms
         self._clock = clock
         self._telemetry = telemetry
+        self._announce = announce  # rows the store has acknowledged; never waits
         self._unsaved: dict[MinuteKey, MinuteRow] = {}
         self._sample: list[MinuteRow] = []  # what to try an outbox with that failed
         self._watermark_ms = 0
@@ -246,6 +248,9 @@ class Flusher:
             first = f"{row.exchange} {row.pair_name} {row.timestamp_ms}"
             context = {"rows": len(refused), "first": first, "reason": self.refusal}
             log.error("rows refused by the store are parked", extra=context)
+        if self._announce is not None:
+            unwanted = {row.key for row, _ in refused}
+            self._announce([row for row in rows if row.key not in unwanted])
         return refused
 
     def _trim(self) -> None:

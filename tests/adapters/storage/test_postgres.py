@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from marketflow.application.ports import RefusedRow
+from marketflow.application.ports import Page, RefusedRow
 from marketflow.domain.errors import StorageUnavailable
 from marketflow.domain.mode import Mode
 from tests.examples import MINUTE_MS, NOON_MS, minute_row
@@ -271,3 +271,18 @@ def test_a_socket_in_a_folder_serves_as_host(database, open_store):
     store = open_store(database, host=str(database.server.directory))
     store.upsert([minute_row()])
     assert all_of(store) == [minute_row()]
+
+
+def test_pages_go_by_the_bytes_of_names_whatever_the_databases_language(store, database):
+    store.ping()
+    database.sql('ALTER TABLE market_data ALTER exchange TYPE text COLLATE "en-x-icu"')
+    rows = [minute_row(exchange=name) for name in ("B-1", "Zeta", "a.1", "a1", "alpha", "b_1")]
+    store.upsert(rows)
+    found, after = [], None
+    while page := store.rows(Mode.LIVE, "BTCUSDT", None, NOON_MS, 2**50, Page(1, after=after)):
+        found += page
+        after = page[-1].exchange
+    assert found == rows
+    assert store.rows(Mode.LIVE, "BTCUSDT", None, *FOREVER, Page(3, newest=True)) == rows[3:]
+    runs = store.runs(Mode.LIVE, "BTCUSDT", None, *FOREVER, MINUTE_MS)
+    assert [run.exchange for run in runs] == [row.exchange for row in rows]
