@@ -89,7 +89,6 @@ class Prices:
         """
         state = self._state()
         pair, exchange, names = _resolve(state, symbol, exchange)
-        sign = 1 if highest else -1
         if period.ms > state.span_ms:
             rows, from_ms, now_ms = self._minutes(state, pair.symbol, exchange, period)
             side = _highest_of if highest else _lowest_of
@@ -106,17 +105,12 @@ class Prices:
             from_ms, now_ms = now.wall_ms - period.ms, now.wall_ms
         if not found:
             raise _nothing(pair.symbol, exchange, period)
-        best_price = sign * max(sign * extreme.price for _, extreme in found)
-        name, best = min(
-            (item for item in found if item[1].price == best_price),
-            key=lambda item: (-item[1].timestamp_ms, item[0]),
-        )
+        name, best, count = _best(found, highest=highest)
         age_ms = max(0, now_ms - best.timestamp_ms)
-        count = sum(extreme.ticks for _, extreme in found)
         return ExtremePrice(
             pair.symbol,
             name,
-            best_price,
+            best.price,
             best.timestamp_ms,
             age_ms,
             age_ms > self._stale_after_ms,
@@ -226,6 +220,24 @@ def _resolve(
         return pair, None, state.catalog.exchanges
     name = state.catalog.exchange(exchange)
     return pair, name, (name,)
+
+
+def _best(found: Sequence[tuple[str, Extreme]], *, highest: bool) -> tuple[str, Extreme, int]:
+    """Return the extreme of all, whose it is, and how many ticks there are.
+
+    Of equal prices the latest is it, of equally late ones the one whose exchange's name is first.
+    """
+    (name, best), *others = found
+    count = best.ticks
+    for other, extreme in others:
+        count += extreme.ticks
+        if extreme.price == best.price:
+            better = (-extreme.timestamp_ms, other) < (-best.timestamp_ms, name)
+        else:
+            better = (extreme.price > best.price) == highest
+        if better:
+            name, best = other, extreme
+    return name, best, count
 
 
 def _highest_of(row: MinuteRow) -> Extreme:

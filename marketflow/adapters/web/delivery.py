@@ -30,7 +30,7 @@ class Delivery:
 
     def __call__(self, request: Request, response: Response) -> Response:
         """Return *response* as *request* wants it."""
-        if len(response.body) >= _LEAST_BYTES and not response.route.startswith(_LIVE):
+        if len(response.body) >= _LEAST_BYTES and not request.route.startswith(_LIVE):
             response = _varying(response, "Accept-Encoding")
             if accepts_gzip(request.headers.get("accept-encoding", "")):
                 response = self._gzipped(response)

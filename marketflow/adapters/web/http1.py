@@ -54,6 +54,7 @@ class Request:
         "path",
         "query",
         "request_id",
+        "route",
         "target",
         "version",
     )
@@ -70,6 +71,7 @@ class Request:
         self.body = body
         self.keep_alive = head.keep_alive
         self.request_id = head.request_id or new_request_id()
+        self.route = "other"  # the template that the path fits; known to the router
 
     def __repr__(self) -> str:
         return f"Request({self.method} {self.target} {self.request_id})"

@@ -32,10 +32,12 @@ class HttpMetrics:
 
     def observe(self, request: Request | None, response: Response, seconds: float) -> None:
         """Count one answer."""
-        method = request.method if request is not None else "other"
-        if method not in _METHODS:
-            method = "other"
-        key = (response.route, method, response.status)
+        route = method = "other"
+        if request is not None:
+            route = request.route
+            if request.method in _METHODS:
+                method = request.method
+        key = (route, method, response.status)
         self.requests[key] = self.requests.get(key, 0) + 1
         self.durations.observe(seconds)
 

@@ -1,4 +1,4 @@
-"""Prices as JSON: templates, four times faster than `json.dumps`.
+"""Prices as JSON: templates, several times faster than `json.dumps`.
 
 Every name in them is known and needs no quoting.
 """
@@ -9,33 +9,34 @@ from functools import lru_cache
 from marketflow.application.answers import AveragePrice, ExtremePrice, LatestPrice, PriceStats
 from marketflow.domain.period import Period
 
+_BOOL = {True: "true", False: "false"}
+
 
 def latest_json(found: LatestPrice) -> str:
     """Return the object that `/prices/latest/{symbol}` answers with."""
-    return f"{{{_tick(found)}}}"
+    symbol, exchange, price, at_ms, age_ms, stale = found
+    return (
+        f'{{"symbol":"{symbol}","exchange":"{exchange}","price":{price!r},"timestamp":{at_ms},'
+        f'"datetime":"{rfc3339(at_ms)}","age_ms":{age_ms},"stale":{_BOOL[stale]}}}'
+    )
 
 
 def extreme_json(found: ExtremePrice, period: Period) -> str:
     """Return the object that `/prices/highest/{symbol}` answers with."""
-    return '{%s,"period":"%s","from":%d,"to":%d,"count":%d}' % (
-        _tick(found),
-        period.text,
-        found.from_ms,
-        found.to_ms,
-        found.ticks,
+    symbol, exchange, price, at_ms, age_ms, stale, from_ms, to_ms, ticks = found
+    return (
+        f'{{"symbol":"{symbol}","exchange":"{exchange}","price":{price!r},"timestamp":{at_ms},'
+        f'"datetime":"{rfc3339(at_ms)}","age_ms":{age_ms},"stale":{_BOOL[stale]},'
+        f'"period":"{period.text}","from":{from_ms},"to":{to_ms},"count":{ticks}}}'
     )
 
 
 def average_json(found: AveragePrice, period: Period) -> str:
     """Return the object that `/prices/average/{symbol}` answers with."""
-    return '{"symbol":"%s","exchange":%s,"price":%r,"period":"%s","from":%d,"to":%d,"count":%d}' % (
-        found.symbol,
-        _exchange(found.exchange),
-        found.price,
-        period.text,
-        found.from_ms,
-        found.to_ms,
-        found.ticks,
+    symbol, exchange, price, from_ms, to_ms, ticks = found
+    return (
+        f'{{"symbol":"{symbol}","exchange":{_exchange(exchange)},"price":{price!r},'
+        f'"period":"{period.text}","from":{from_ms},"to":{to_ms},"count":{ticks}}}'
     )
 
 
@@ -43,22 +44,12 @@ def stats_json(found: PriceStats, period: Period) -> str:
     """Return the object that `/prices/stats/{symbol}` answers with."""
     change = found.close - found.open
     return (
-        '{"symbol":"%s","exchange":%s,"open":%r,"high":%r,"low":%r,"close":%r,"average":%r,'
-        '"change":%r,"change_pct":%r,"period":"%s","from":%d,"to":%d,"count":%d}'
-    ) % (
-        found.symbol,
-        _exchange(found.exchange),
-        found.open,
-        found.high,
-        found.low,
-        found.close,
-        found.average,
-        change,
-        change / found.open * 100,
-        period.text,
-        found.from_ms,
-        found.to_ms,
-        found.ticks,
+        f'{{"symbol":"{found.symbol}","exchange":{_exchange(found.exchange)},'
+        f'"open":{found.open!r},"high":{found.high!r},"low":{found.low!r},'
+        f'"close":{found.close!r},"average":{found.average!r},'
+        f'"change":{change!r},"change_pct":{change / found.open * 100!r},'
+        f'"period":"{period.text}","from":{found.from_ms},"to":{found.to_ms},'
+        f'"count":{found.ticks}}}'
     )
 
 
@@ -75,18 +66,3 @@ def _whole_second(second: int) -> str:
 
 def _exchange(name: str | None) -> str:
     return "null" if name is None else f'"{name}"'
-
-
-def _tick(found: LatestPrice | ExtremePrice) -> str:
-    return (
-        '"symbol":"%s","exchange":"%s","price":%r,"timestamp":%d,"datetime":"%s","age_ms":%d,'
-        '"stale":%s'
-    ) % (
-        found.symbol,
-        found.exchange,
-        found.price,
-        found.timestamp_ms,
-        rfc3339(found.timestamp_ms),
-        found.age_ms,
-        "true" if found.stale else "false",
-    )

@@ -41,7 +41,6 @@ class Response(NamedTuple):
     body: bytes = b""
     content_type: str = "application/json"
     headers: tuple[tuple[str, str], ...] = ()
-    route: str = "other"  # the route's template, for metrics
     close: bool = False
     stream: Subscription | None = None
 
@@ -83,7 +82,7 @@ class Encoder:
 
     def _bytes(self, response: Response, request_id: str, connection: str, body: bytes) -> bytes:
         # hot: 0.4 us, and 2.3 us where the head must be built
-        status, whole, content_type, headers, _, _, _ = response
+        status, whole, content_type, headers, _, _ = response
         head = self._heads.get((status, content_type, headers, connection))
         if head is None:
             head = self._head(status, content_type, headers, connection)

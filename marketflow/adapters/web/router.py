@@ -83,28 +83,27 @@ class Router:
 
     def __call__(self, request: Request) -> Response | Future[Response]:
         """Answer *request*, or promise to."""
-        answer, template = self._answer(request)
+        answer = self._answer(request)
         if isinstance(answer, Response):
-            return self._deliver(request, answer._replace(route=template))
+            return self._deliver(request, answer)
         if isinstance(answer, Parked):
-            return self._park(answer, request, template)
-        return self._submit(answer, request, template)
+            return self._park(answer, request)
+        return self._submit(answer, request)
 
-    def _answer(self, request: Request) -> tuple[Response | Later | Parked, str]:
-        template = "other"
+    def _answer(self, request: Request) -> Response | Later | Parked:
         try:
             for guard in self._guards:
                 guard(request)
             if request.target == "*":
-                return Response(204, headers=(_EVERYTHING,)), template
+                return Response(204, headers=(_EVERYTHING,))
             route, values = self._find(request.path)
-            template = route.template
+            request.route = route.template
             handler = route.handlers.get(request.method)
             if handler is None:
-                return _without_handler(request, route), template
-            return handler(request, *values), template
+                return _without_handler(request, route)
+            return handler(request, *values)
         except (MarketflowError, Refused) as error:
-            return problem_of(error, request.request_id), template
+            return problem_of(error, request.request_id)
 
     def _add(self, method: str, template: str, handler: Handler) -> None:
         node = self._root
@@ -135,33 +134,32 @@ class Router:
             raise Refused(404, "no such route, GET / lists them")
         return node.route, values
 
-    def _submit(self, later: Later, request: Request, template: str) -> Response | Future[Response]:
+    def _submit(self, later: Later, request: Request) -> Response | Future[Response]:
         if not self._places.acquire(blocking=False):
             busy = problem(503, "too many questions are waiting", request.request_id)
-            return self._deliver(request, busy._replace(route=template))
-        future = self._pool.submit(self._finish, later.work, request, template)
+            return self._deliver(request, busy)
+        future = self._pool.submit(self._finish, later.work, request)
         future.add_done_callback(lambda _: self._places.release())
         return future
 
-    def _park(self, parked: Parked, request: Request, template: str) -> Future[Response]:
+    def _park(self, parked: Parked, request: Request) -> Future[Response]:
         promise: Future[Response] = Future()
 
         def keep(future: Future[Any]) -> None:
             try:
-                work = partial(_answer_of, parked, future)
-                promise.set_result(self._finish(work, request, template))
+                promise.set_result(self._finish(partial(_answer_of, parked, future), request))
             except Exception as error:  # noqa: BLE001  reported by whoever reads the promise
                 promise.set_exception(error)
 
         parked.future.add_done_callback(keep)
         return promise
 
-    def _finish(self, work: Callable[[], Response], request: Request, template: str) -> Response:
+    def _finish(self, work: Callable[[], Response], request: Request) -> Response:
         try:
             response = work()
         except (MarketflowError, Refused) as error:
             response = problem_of(error, request.request_id)
-        return self._deliver(request, response._replace(route=template))
+        return self._deliver(request, response)
 
 
 def _answer_of(parked: Parked, future: Future[Any]) -> Response:
