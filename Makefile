@@ -26,19 +26,19 @@ fakeexchange: ## The three fake exchanges alone [ARGS="--port 40101 --faults dro
 	@exec $(PYTHON) -m fakeexchange $(ARGS)
 
 test: servers $(DEV) ## All tests [ARGS="-k window"]
-	@exec $(BIN)/python -m pytest $(ARGS)
+	@exec $(BIN)/python -m pytest -n 3 --dist loadfile $(ARGS)
 
 unit: servers $(DEV) ## The tests that do not start the service [ARGS=...]
 	@exec $(BIN)/python -m pytest -m "not slow" $(ARGS)
 
-servers: ## Are PostgreSQL and Redis installed? Installs them if it may: root, with apt-get
+servers: ## Are PostgreSQL, Redis and Chromium installed? Installs them if it may: root, with apt-get
 	@$(PYTHON) -m tools.binaries
 
 check: $(DEV) ## Formatter, linter, types, and who imports whom
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy --strict marketflow fakeexchange
-	$(BIN)/python -m pytest -q tests/test_architecture.py tests/test_documentation.py
+	$(BIN)/python -m pytest -q tests/test_architecture.py tests/test_documentation.py tests/test_openapi.py
 
 bench: servers $(BENCH) ## How fast it is, beside references: a table, also in bench/results.md [ARGS="--only http,fed --rounds 1"]
 	@$(PYTHON) -m bench.binaries

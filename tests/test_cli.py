@@ -205,6 +205,30 @@ def test_check_config_of_a_wrong_file_is_one_line_and_status_2(tmp_path):
     )
 
 
+@pytest.mark.parametrize(
+    ("settings", "complaint"),
+    [
+        (
+            {"sources_http": {"live": [{"name": "far", "url": "http://far/ticker"}]}},
+            "sources_http.live, far: url must hold one of {symbol}",
+        ),
+        ({"assets": {"symbols_file": "none.csv"}}, "assets.symbols_file: none.csv cannot be read"),
+        (
+            {"assets": {"symbols_file": "reserved.csv"}},
+            "assets.symbols_file: reserved.csv line 2 must be none of the reserved words",
+        ),
+    ],
+)
+def test_check_config_refuses_what_a_start_would(tmp_path, settings, complaint):
+    (tmp_path / "reserved.csv").write_text("btcusdt\nlatest\n")
+    (tmp_path / "mine.json").write_text(json.dumps(settings))
+    checked = marketflow("--config", "mine.json", "--check-config", cwd=tmp_path)
+    started = marketflow("--config", "mine.json", cwd=tmp_path)
+    for done in (checked, started):
+        assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+        assert done.stderr.startswith(f"marketflow: {complaint}")
+
+
 def test_a_secret_in_the_environment_shows_in_no_complaint():
     done = marketflow("--check-config", MARKETFLOW_HTTP_ADMIN_TOKEN=f"{SECRET} {SECRET}")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)

@@ -3,15 +3,12 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import get_type_hints
 
 import pytest
 
 from marketflow.adapters.cache import redis_assets, redis_ticks
 from marketflow.adapters.storage import postgres_schema
-from marketflow.adapters.web.assets import AssetApi
 from marketflow.adapters.web.metrics import HttpMetrics, MetricsPage
-from marketflow.adapters.web.routes import Apis, routes
 from marketflow.application.assets.service import AssetRules, Assets
 from marketflow.application.health import Health
 from marketflow.application.pipeline.channel import Channel
@@ -31,6 +28,7 @@ from tests.fakes import (
     MemoryMirror,
     MemoryOutbox,
 )
+from tests.route_table import handlers
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md")
@@ -50,9 +48,7 @@ OF_THE_USER = ("var/", "outbox.db")
 
 
 def route_table() -> list[str]:
-    # the handlers are named, never called: they need nothing to work with
-    kinds = {**get_type_hints(Apis), "assets": AssetApi, "metrics": MetricsPage}
-    return list(routes(Apis(**{name: kind.__new__(kind) for name, kind in kinds.items()})))
+    return list(handlers())
 
 
 def table_rows(text: str) -> dict[str, str]:

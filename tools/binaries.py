@@ -1,4 +1,4 @@
-"""`make servers`: the programs of PostgreSQL and Redis, found or installed."""
+"""`make servers`: the programs of PostgreSQL, Redis and Chromium, found or installed."""
 
 # ruff: noqa: T201  it talks to a terminal
 
@@ -9,14 +9,18 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 POSTGRES_FOLDERS = "/usr/lib/postgresql/*/bin"  # Debian keeps them out of PATH
-_OLDEST = {"postgres": (15,), "redis-server": (6, 2)}
-_PACKAGES = {"postgres": "postgresql", "initdb": "postgresql", "redis-server": "redis-server"}
-_INSTALL = ("apt-get", "install", "-y", "--no-install-recommends", "postgresql", "redis-server")
+_OLDEST = {"postgres": (15,), "redis-server": (6, 2), "chromium": (100,)}
+SERVERS = ("postgres", "redis-server")
+_FOR_TESTS = (*SERVERS, "chromium")
+_NAMES = {"postgres": "PostgreSQL", "redis-server": "Redis", "chromium": "Chromium"}
+_PACKAGES = {"postgres": "postgresql", "initdb": "postgresql"}
+_OTHER_NAMES = {"chromium": ("chromium-browser", "google-chrome")}
+_INSTALL = ("apt-get", "install", "-y", "--no-install-recommends")
 # asked before a service is started by its package: 101 is no
 _POLICY = Path("/usr/sbin/policy-rc.d")
 _START_NOTHING = "#!/bin/sh\nexit 101\n"
@@ -37,19 +41,20 @@ def find_binary(name: str) -> str:
     wanted = f" and {_dotted(_OLDEST[name])} or newer" if too_old else ""
     raise FileNotFoundError(
         f"{name} must be in PATH or {POSTGRES_FOLDERS}{wanted}{too_old}: "
-        f"install it with `apt-get install {_PACKAGES.get(name, name)}`"
+        f"install it with `apt-get install {_package(name)}`"
     )
 
 
-def complaint() -> str | None:
-    """Return one sentence if PostgreSQL or Redis is missing or too old: what to install."""
-    missing = [name for name in _OLDEST if not _is_there(name)]
+def complaint(programs: Sequence[str] = SERVERS) -> str | None:
+    """Return one sentence if one of *programs* is missing or too old: what to install."""
+    missing = _missing(programs)
     if not missing:
         return None
+    *others, last = (f"{_NAMES[name]} {_dotted(_OLDEST[name])}" for name in programs)
     return (
-        "PostgreSQL 15 and Redis 6.2 or newer must be installed, "
+        f"{', '.join(others)} and {last} or newer must be installed, "
         f"there was no such {' and no '.join(missing)}: "
-        "run `apt-get install postgresql redis-server`"
+        f"run `apt-get install {' '.join(map(_package, missing))}`"
     )
 
 
@@ -57,10 +62,10 @@ def main() -> int:
     """Look for the programs, and install what is missing if root has apt-get; 1 if it is."""
     parser = argparse.ArgumentParser(prog="make servers", description=__doc__)
     parser.parse_args()
-    found = complaint()
+    found = complaint(_FOR_TESTS)
     if found and os.geteuid() == 0 and shutil.which("apt-get"):
-        _install()
-        found = complaint()
+        _install(map(_package, _missing(_FOR_TESTS)))
+        found = complaint(_FOR_TESTS)
     if found:
         print(f"marketflow: {found}", file=sys.stderr)
         return 1
@@ -68,8 +73,9 @@ def main() -> int:
 
 
 def _candidates(name: str) -> Iterator[str]:
-    if in_path := shutil.which(name):
-        yield in_path
+    for spelling in (name, *_OTHER_NAMES.get(name, ())):
+        if in_path := shutil.which(spelling):
+            yield in_path
     base, _, pattern = POSTGRES_FOLDERS.partition("*")
     folders = [path for path in Path(base).glob(f"*{pattern}") if path.parent.name.isdigit()]
     for folder in sorted(folders, key=lambda path: int(path.parent.name), reverse=True):
@@ -82,12 +88,20 @@ def _version(path: str) -> tuple[int, ...]:
         asked = subprocess.run([path, "--version"], capture_output=True, text=True, check=False)  # noqa: S603  a program of the system's
     except OSError:
         return ()
-    found = re.search(r"(?:\) |v=)(\d+(?:\.\d+)*)", asked.stdout)
+    found = re.search(r"(?:\) |v=|Chrom\w+ )(\d+(?:\.\d+)*)", asked.stdout)
     return tuple(map(int, found[1].split("."))) if found else ()
 
 
 def _dotted(version: tuple[int, ...]) -> str:
     return ".".join(map(str, version)) or "unusable"
+
+
+def _package(name: str) -> str:
+    return _PACKAGES.get(name, name)
+
+
+def _missing(programs: Iterable[str]) -> list[str]:
+    return [name for name in programs if not _is_there(name)]
 
 
 def _is_there(name: str) -> bool:
@@ -98,11 +112,13 @@ def _is_there(name: str) -> bool:
     return True
 
 
-def _install() -> None:
+def _install(packages: Iterable[str]) -> None:
     environ = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    print("installing PostgreSQL and Redis for the tests", file=sys.stderr)
+    # one at a time: a package that this system does not have must not keep the others away
+    commands = [("apt-get", "update"), *((*_INSTALL, package) for package in packages)]
     with _no_services():
-        for command in (("apt-get", "update"), _INSTALL):
+        for command in commands:
+            print(f"for the tests: {' '.join(command)}", file=sys.stderr)
             # what goes wrong is told by apt-get, and seen when we look again
             subprocess.run(command, env=environ, stdout=subprocess.DEVNULL, check=False)  # noqa: S603  a constant
 

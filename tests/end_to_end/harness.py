@@ -63,7 +63,7 @@ def free_port() -> int:
 def config_of(
     live: Iterable[tuple[str, int]], test: Iterable[tuple[str, int]] = (), **sections: Any
 ) -> dict[str, Any]:
-    """Return a configuration with TCP sources and two-second minutes."""
+    """Return a configuration with TCP sources, two-second minutes, and nobody to ask for quotes."""
     sources = {"live": [_tcp(*source) for source in live]}
     if test:
         sources["test"] = [_tcp(*source) for source in test]
@@ -71,6 +71,7 @@ def config_of(
         "mode": "live",
         "sources": sources,
         "aggregation": {"interval": "2s", "grace": "200ms"},
+        "sources_http": {"live": []},
         **sections,
     }
 

@@ -76,7 +76,7 @@ def test_an_unknown_method_is_501(service):
     ("path", "named"),
     [
         ("/nothing", ""),
-        ("/prices", ""),
+        ("/prices/highest", ""),
         ("/prices/latest/BTCUSDT/", ""),
         ("/prices/latest/exchange1/BTCUSDT/more", ""),
         ("//prices/latest/BTCUSDT", ""),

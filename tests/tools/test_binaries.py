@@ -5,10 +5,11 @@ import pytest
 from tools import binaries
 
 POSTGRES = "postgres (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)"
+CHROMIUM = "Chromium 150.0.7871.124 built on Debian GNU/Linux 12 (bookworm)"
 REDIS = "Redis server v=7.0.15 sha=00000000:0 malloc=jemalloc-5.3.0 bits=64 build=ae4d7c97"
 MISSING = (
-    "PostgreSQL 15 and Redis 6.2 or newer must be installed, "
-    "there was no such {}: run `apt-get install postgresql redis-server`"
+    "PostgreSQL 15, Redis 6.2 and Chromium 100 or newer must be installed, "
+    "there was no such {}: run `apt-get install {}`"
 )
 
 
@@ -37,9 +38,10 @@ def be(monkeypatch, user):
 
 
 def apt_get(path, folder):
-    """Make an apt-get that notes what it is told, and installs both servers."""
+    """Make an apt-get that notes what it is told, and installs everything."""
     source = program(folder / "packages", "postgres", POSTGRES)
     program(folder / "packages", "redis-server", REDIS)
+    program(folder / "packages", "chromium", CHROMIUM)
     file = program(path, "apt-get", "")
     file.write_text(
         "#!/bin/sh\n"
@@ -73,16 +75,40 @@ def test_what_is_too_old_is_passed_over(path, tmp_path):
 def test_redis_must_be_able_to_trim_by_id(path, redis, enough):
     program(path, "postgres", POSTGRES)
     program(path, "redis-server", REDIS.replace("7.0.15", redis))
-    assert binaries.complaint() == (None if enough else MISSING.format("redis-server"))
+    sentence = (
+        "PostgreSQL 15 and Redis 6.2 or newer must be installed, "
+        "there was no such redis-server: run `apt-get install redis-server`"
+    )
+    assert binaries.complaint() == (None if enough else sentence)
+
+
+@pytest.mark.parametrize(
+    ("name", "version", "enough"),
+    [
+        ("chromium", CHROMIUM, True),
+        ("chromium-browser", "Chromium 139.0.7258.66 snap", True),
+        ("google-chrome", "Google Chrome 139.0.7258.66", True),
+        ("chromium", "Chromium 90.0.4430.212", False),
+    ],
+)
+def test_a_browser_has_several_names(path, monkeypatch, capsys, name, version, enough):
+    be(monkeypatch, 1000)
+    program(path, "postgres", POSTGRES)
+    program(path, "redis-server", REDIS)
+    program(path, name, version)
+    assert binaries.main() == (0 if enough else 1)
+    sentence = f"marketflow: {MISSING.format('chromium', 'chromium')}\n"
+    assert capsys.readouterr().err == ("" if enough else sentence)
 
 
 def test_one_sentence_says_what_to_install(path, monkeypatch, capsys):
     be(monkeypatch, 1000)
     program(path, "apt-get", "")
     assert binaries.main() == 1
-    assert capsys.readouterr().err == (
-        f"marketflow: {MISSING.format('postgres and no redis-server')}\n"
+    sentence = MISSING.format(
+        "postgres and no redis-server and no chromium", "postgresql redis-server chromium"
     )
+    assert capsys.readouterr().err == f"marketflow: {sentence}\n"
 
 
 def test_root_without_apt_get_reads_the_same_sentence(path, monkeypatch, capsys):
@@ -96,19 +122,24 @@ def test_nothing_is_installed_when_all_is_there(path, tmp_path, monkeypatch):
     apt_get(path, tmp_path)
     program(path, "postgres", POSTGRES)
     program(path, "redis-server", REDIS)
+    program(path, "chromium", CHROMIUM)
     assert binaries.main() == 0
     assert not (tmp_path / "told").exists()
 
 
-def test_root_installs_both_and_no_service_is_started_meanwhile(path, tmp_path, monkeypatch):
+def test_root_installs_what_is_missing_and_no_service_is_started_meanwhile(
+    path, tmp_path, monkeypatch
+):
     be(monkeypatch, 0)
     apt_get(path, tmp_path)
     assert binaries.main() == 0
     assert (tmp_path / "told").read_text().splitlines() == [
         "update",
-        "install -y --no-install-recommends postgresql redis-server",
+        "install -y --no-install-recommends postgresql",
+        "install -y --no-install-recommends redis-server",
+        "install -y --no-install-recommends chromium",
     ]
-    assert (tmp_path / "policy-said").read_text().split() == ["101", "101"]
+    assert (tmp_path / "policy-said").read_text().split() == ["101"] * 4
     assert not (tmp_path / "policy-rc.d").exists()
 
 
@@ -125,4 +156,4 @@ def test_an_installation_that_fails_ends_with_the_sentence(path, monkeypatch, ca
     be(monkeypatch, 0)
     program(path, "apt-get", "").write_text("#!/bin/sh\nexit 100\n")
     assert binaries.main() == 1
-    assert capsys.readouterr().err.splitlines()[-1].startswith("marketflow: PostgreSQL 15 and")
+    assert capsys.readouterr().err.splitlines()[-1].startswith("marketflow: PostgreSQL 15, ")

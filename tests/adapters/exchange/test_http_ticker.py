@@ -300,6 +300,17 @@ def test_headers_that_would_change_the_request_are_refused_without_being_shown(h
     assert "secret" not in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    "body", [b"forbidden: hunter2-hunter2", b'{"price": "hunter2-hunter2"}', b'["hunter2-hunter2"']
+)
+@pytest.mark.parametrize("value", ["hunter2-hunter2", "Bearer hunter2-hunter2"])
+def test_a_header_that_the_exchange_repeats_is_not_shown(client, body, value):
+    with HttpExchange(answering(response(body))) as exchange:
+        answer = ask(ticker_of(client, exchange.port, headers={"Authorization": value}))
+    assert isinstance(answer, QuoteFailed)
+    assert str(answer) == "answer repeats one of our headers, and is not shown"
+
+
 def test_a_closed_ticker_asks_nobody_and_says_so(client):
     with HttpExchange(hanging) as exchange, HttpExchange(answering()) as other:
         ticker, answers = ticker_of(client, exchange.port), Answers()

@@ -136,7 +136,14 @@ def test_times_are_told_apart_by_magnitude_or_read_as_rfc_3339(timestamp, expect
             "2026-11-21T12:48:25",
             "2026-13-21T12:48:25Z",
         ),
-        *("2026-02-30T12:48:25Z", "2026-11-21T24:00:00Z", "2026-11-21T12:48:61Z", "1e999", 1e30),
+        *(
+            "2026-02-30T12:48:25Z",
+            "2026-11-21T24:00:00Z",
+            "2026-11-21T12:48:61Z",
+            "1e999",
+            1e30,
+            -1e308,
+        ),
         *("2026-11-21T12:48:25+24:00", "2026-11-21T12:48:25.1234567890Z", 10**400),
     ],
 )
@@ -145,7 +152,9 @@ def test_what_is_no_time_is_refused(timestamp):
         read(quoted(timestamp=timestamp))
 
 
-@pytest.mark.parametrize("timestamp", [0, -1, "-5", 0.0001, "0001-01-01T00:00:00Z"])
+@pytest.mark.parametrize(
+    "timestamp", [0, -1, "-5", 0.0001, -(10**400), -(10**4299), "0001-01-01T00:00:00Z"]
+)
 def test_a_time_before_the_epoch_is_refused(timestamp):
     with pytest.raises(QuoteFailed, match="timestamp must be above 0"):
         read(quoted(timestamp=timestamp))
