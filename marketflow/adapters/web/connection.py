@@ -1,6 +1,6 @@
 """One client's connection: reading, answering in order, ending."""
 
-import selectors
+import select
 import socket
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -13,8 +13,8 @@ from marketflow.adapters.web.refusal import Refusal
 from marketflow.adapters.web.responder import Responder
 from marketflow.adapters.web.response import CONTINUE, Response, Subscription
 
-_READ = selectors.EVENT_READ
-_WRITE = selectors.EVENT_WRITE
+_READ = select.EPOLLIN
+_WRITE = select.EPOLLOUT
 _RECEIVE_BYTES = 16 * 1024
 _PROGRESS_BYTES = 64 * 1024  # what a client must take within the write deadline
 _UNREAD_BYTES = 64 * 1024  # read ahead of an answer that is being made
@@ -28,7 +28,7 @@ class Loop(Protocol):
     limits: Limits
 
     def watch(self, connection: "Connection", events: int) -> None:
-        """Call `read` or `write` on these selector events alone; 0 for none."""
+        """Call `read` or `write` on this event alone; 0 for none."""
         ...
 
     def drop(self, connection: "Connection", why: str = "") -> None:
@@ -71,7 +71,7 @@ class Connection:
         self.socket = client
         self.reader = reader
         self.loop = loop
-        self.events = 0  # what the selector watches for
+        self.events = 0  # what the loop watches for
         self.since = now  # of the last answer, or of progress in sending one
         self.started = 0.0  # when the unfinished request's first byte came; 0 without one
         self.unsent = _NOTHING

@@ -3,7 +3,7 @@
 import contextlib
 import heapq
 import logging
-import selectors
+import select
 import socket
 import sys
 import threading
@@ -25,7 +25,7 @@ from marketflow.adapters.web.subscribers import Stream, Subscriber, Subscribers
 
 log = logging.getLogger(__name__)
 
-_READ = selectors.EVENT_READ
+_READ = select.EPOLLIN
 _DISCARDED_BYTES = 64 * 1024
 _BURST = 64  # connections admitted before the others get their turn
 
@@ -61,12 +61,14 @@ class Poller:
         self._heads = HeadCache(limits)
         self._connections: set[Peer] = set()
         self._subscribers = Subscribers(stream)
-        self._selector = selectors.DefaultSelector()
+        # not `selectors`: its wrapping of each event takes 0.4 us, a 25th of an answer
+        self._epoll = select.epoll()
+        self._watched: dict[int, Peer] = {}
         self._steps: deque[tuple[Peer | None, Callable[[float], None]]] = deque()
         self._admitted = threading.Semaphore(1)  # the burst that was handed over last
         self._waker, self._woken = socket.socketpair()
         self._waker.setblocking(False)
-        self._selector.register(self._woken, _READ)
+        self._epoll.register(self._woken, _READ)
         self._waking = False
         self._closed_to_more = threading.Event()
         self._deadline: float | None = None
@@ -126,18 +128,21 @@ class Poller:
         """Close everything; only where `run` does not run."""
         for connection in list(self._connections):
             self.drop(connection)
-        self._selector.close()
+        self._epoll.close()
         self._waker.close()
         self._woken.close()
 
     def watch(self, connection: Peer, events: int) -> None:
-        """Call the connection's `read` or `write` on these events alone; 0 for none."""
+        """Call the connection's `read` or `write` on this event alone; 0 for none."""
+        descriptor = connection.socket.fileno()
         if not connection.events:
-            self._selector.register(connection.socket, events, connection)
+            self._epoll.register(descriptor, events)
+            self._watched[descriptor] = connection
         elif events:
-            self._selector.modify(connection.socket, events, connection)
+            self._epoll.modify(descriptor, events)
         else:
-            self._selector.unregister(connection.socket)
+            self._epoll.unregister(descriptor)
+            del self._watched[descriptor]
         connection.events = events
 
     def drop(self, connection: Peer, why: str = "") -> None:
@@ -147,7 +152,7 @@ class Poller:
         self._connections.remove(connection)
         self._subscribers.discard(connection)
         if connection.events:
-            self._selector.unregister(connection.socket)
+            self.watch(connection, 0)
         connection.closing = True
         connection.unsent = memoryview(b"")
         connection.socket.close()
@@ -183,18 +188,20 @@ class Poller:
 
     def _turn(self, timeout: float) -> None:
         """Serve every connection that is ready, then what other threads handed over."""
-        ready = self._selector.select(timeout)
+        ready = self._epoll.poll(timeout)
         now = monotonic()
         if int(now) != self._second:
             self._second = int(now)
             self.responder.refresh_date()
-        for key, events in ready:
-            connection: Peer | None = key.data
+        for descriptor, _ in ready:
+            connection = self._watched.get(descriptor)
             if connection is None:
-                self._woken.recv(4096)
-                continue
+                if descriptor == self._woken.fileno():
+                    self._woken.recv(4096)
+                continue  # dropped since
             try:
-                if events & _READ:
+                # an error is found out by doing what was waited for
+                if connection.events == _READ:
                     connection.read(now)
                 else:
                     connection.write(now)

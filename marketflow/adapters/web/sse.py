@@ -89,7 +89,7 @@ class EventStream:
     def hello(self, wanted: Wanted, seen: int | None) -> tuple[bytes, int]:
         """Return what a client is told first, *seen* what it had before; and its position."""
         broadcaster = self._broadcaster
-        broadcaster.note()
+        broadcaster.catch_up()
         position = broadcaster.number
         missed = [] if seen is None else broadcaster.minutes_after(seen)
         # its id is not ahead of the minutes that follow: who loses those asks for them again

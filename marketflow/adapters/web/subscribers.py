@@ -1,6 +1,6 @@
 """The clients of a stream: what each has not yet taken, and whose turn it is."""
 
-import selectors
+import select
 import socket
 from collections import deque
 from collections.abc import Iterator
@@ -11,8 +11,8 @@ from typing import Protocol
 from marketflow.adapters.web.limits import Limits
 from marketflow.adapters.web.response import Subscription
 
-_READ = selectors.EVENT_READ
-_WRITE = selectors.EVENT_WRITE
+_READ = select.EPOLLIN
+_WRITE = select.EPOLLOUT
 _DISCARDED_BYTES = 64 * 1024
 _NOTHING = memoryview(b"")
 _MAX_BEHIND = 256 * 1024  # what may wait for a client before it is given up
@@ -36,7 +36,7 @@ class Loop(Protocol):
     limits: Limits
 
     def watch(self, connection: "Subscriber", events: int) -> None:
-        """Call `read` or `write` on these selector events alone."""
+        """Call `read` or `write` on this event alone."""
         ...
 
     def drop(self, connection: "Subscriber", why: str = "") -> None:
@@ -69,7 +69,7 @@ class Subscriber:
         self.socket = client
         self.subscription = subscription
         self.loop = loop
-        self.events = 0  # what the selector watches for
+        self.events = 0  # what the loop watches for
         self.since = now  # of the last progress in sending *unsent*
         self.unsent = _NOTHING  # of the frame that is being sent
         self.closing = False

@@ -110,6 +110,12 @@ class Broadcaster:
                 self._feeds[feed.exchange] = feed
                 self._others.append(self._event(feed, feed.exchange))
 
+    def catch_up(self) -> None:
+        """Number everything until now, minutes too: whoever comes next is told what is newer."""
+        self.note()
+        while self._stored:
+            self._note_minutes()
+
     def take(self) -> list[Event]:
         """Hand out what is to be told now, in order."""
         self.note()

@@ -179,6 +179,18 @@ def test_who_comes_between_two_beats_is_told_nothing_that_its_snapshot_holds():
     assert late.frame() is early.frame()
 
 
+def test_minutes_that_were_stored_before_anybody_came_are_not_told_to_who_comes():
+    streaming = Streaming()
+    streaming.broadcaster.stored(
+        [minute_row(timestamp_ms=START_MS + n * 60_000) for n in range(600)]
+    )
+    subscription = streaming.subscribe()
+    streaming.broadcaster.stored([minute_row(timestamp_ms=START_MS + 3_600_000_000)])
+    streaming.beat()
+    minutes = [event for event in told(subscription.frame()) if event.kind == "minute"]
+    assert [event.data["timestamp"] for event in minutes] == [START_MS + 3_600_000_000]
+
+
 def test_when_nothing_has_changed_there_is_nothing_to_tell():
     streaming = Streaming()
     subscription = streaming.subscribe()
