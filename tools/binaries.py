@@ -1,4 +1,4 @@
-"""`make servers`: the programs of PostgreSQL, Redis and Chromium, found or installed."""
+"""`make servers`: PostgreSQL, Redis, and what else the tests need, found or installed."""
 
 # ruff: noqa: T201  it talks to a terminal
 
@@ -14,10 +14,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 POSTGRES_FOLDERS = "/usr/lib/postgresql/*/bin"  # Debian keeps them out of PATH
-_OLDEST = {"postgres": (15,), "redis-server": (6, 2), "chromium": (100,)}
+_OLDEST = {"postgres": (15,), "redis-server": (6, 2), "chromium": (100,), "prometheus": (2,)}
 SERVERS = ("postgres", "redis-server")
-_FOR_TESTS = (*SERVERS, "chromium")
-_NAMES = {"postgres": "PostgreSQL", "redis-server": "Redis", "chromium": "Chromium"}
+_FOR_TESTS = (*SERVERS, "chromium", "prometheus")
+_NAMES = {
+    "postgres": "PostgreSQL",
+    "redis-server": "Redis",
+    "chromium": "Chromium",
+    "prometheus": "Prometheus",
+}
 _PACKAGES = {"postgres": "postgresql", "initdb": "postgresql"}
 _OTHER_NAMES = {"chromium": ("chromium-browser", "google-chrome")}
 _INSTALL = ("apt-get", "install", "-y", "--no-install-recommends")
@@ -88,7 +93,7 @@ def _version(path: str) -> tuple[int, ...]:
         asked = subprocess.run([path, "--version"], capture_output=True, text=True, check=False)  # noqa: S603  a program of the system's
     except OSError:
         return ()
-    found = re.search(r"(?:\) |v=|Chrom\w+ )(\d+(?:\.\d+)*)", asked.stdout)
+    found = re.search(r"(?:\) |v=|Chrom\w+ |version )(\d+(?:\.\d+)*)", asked.stdout)
     return tuple(map(int, found[1].split("."))) if found else ()
 
 

@@ -7,8 +7,9 @@ from tools import binaries
 POSTGRES = "postgres (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)"
 CHROMIUM = "Chromium 150.0.7871.124 built on Debian GNU/Linux 12 (bookworm)"
 REDIS = "Redis server v=7.0.15 sha=00000000:0 malloc=jemalloc-5.3.0 bits=64 build=ae4d7c97"
+PROMETHEUS = "prometheus, version 2.42.0+ds (branch: debian/sid, revision: 2.42.0+ds-5+deb12u1)"
 MISSING = (
-    "PostgreSQL 15, Redis 6.2 and Chromium 100 or newer must be installed, "
+    "PostgreSQL 15, Redis 6.2, Chromium 100 and Prometheus 2 or newer must be installed, "
     "there was no such {}: run `apt-get install {}`"
 )
 
@@ -42,6 +43,7 @@ def apt_get(path, folder):
     source = program(folder / "packages", "postgres", POSTGRES)
     program(folder / "packages", "redis-server", REDIS)
     program(folder / "packages", "chromium", CHROMIUM)
+    program(folder / "packages", "prometheus", PROMETHEUS)
     file = program(path, "apt-get", "")
     file.write_text(
         "#!/bin/sh\n"
@@ -95,6 +97,7 @@ def test_a_browser_has_several_names(path, monkeypatch, capsys, name, version, e
     be(monkeypatch, 1000)
     program(path, "postgres", POSTGRES)
     program(path, "redis-server", REDIS)
+    program(path, "prometheus", PROMETHEUS)
     program(path, name, version)
     assert binaries.main() == (0 if enough else 1)
     sentence = f"marketflow: {MISSING.format('chromium', 'chromium')}\n"
@@ -106,7 +109,8 @@ def test_one_sentence_says_what_to_install(path, monkeypatch, capsys):
     program(path, "apt-get", "")
     assert binaries.main() == 1
     sentence = MISSING.format(
-        "postgres and no redis-server and no chromium", "postgresql redis-server chromium"
+        "postgres and no redis-server and no chromium and no prometheus",
+        "postgresql redis-server chromium prometheus",
     )
     assert capsys.readouterr().err == f"marketflow: {sentence}\n"
 
@@ -123,6 +127,7 @@ def test_nothing_is_installed_when_all_is_there(path, tmp_path, monkeypatch):
     program(path, "postgres", POSTGRES)
     program(path, "redis-server", REDIS)
     program(path, "chromium", CHROMIUM)
+    program(path, "prometheus", PROMETHEUS)
     assert binaries.main() == 0
     assert not (tmp_path / "told").exists()
 
@@ -138,8 +143,9 @@ def test_root_installs_what_is_missing_and_no_service_is_started_meanwhile(
         "install -y --no-install-recommends postgresql",
         "install -y --no-install-recommends redis-server",
         "install -y --no-install-recommends chromium",
+        "install -y --no-install-recommends prometheus",
     ]
-    assert (tmp_path / "policy-said").read_text().split() == ["101"] * 4
+    assert (tmp_path / "policy-said").read_text().split() == ["101"] * 5
     assert not (tmp_path / "policy-rc.d").exists()
 
 

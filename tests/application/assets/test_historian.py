@@ -26,6 +26,19 @@ def history():
     return MemoryAssetHistory()
 
 
+class SlowHistory(MemoryAssetHistory):
+    """A history that is out of time with more than *most* items in one write."""
+
+    def __init__(self, *, most):
+        super().__init__()
+        self._most = most
+
+    def append(self, mode, items):
+        if len(items) > self._most:
+            raise StorageUnavailable("out of time")
+        super().append(mode, items)
+
+
 def historian_of(history, clock, **changes):
     return Historian(history, clock=clock, **({"retention_ms": None} | changes))
 
@@ -157,6 +170,28 @@ def test_a_newer_price_that_comes_while_the_older_one_is_written_is_not_lost(
     history.append = slowly
     turn(historian)
     assert [item.price for item in history.all(Mode.LIVE)] == [2.0]
+
+
+def test_a_history_that_takes_only_a_few_at_once_gets_them_all(clock):
+    history = SlowHistory(most=60)
+    historian = historian_of(history, clock)
+    items = offer(historian, clock, 1_234)
+    for _ in range(100):
+        turn(historian)
+        clock.advance(2_000)
+    assert history.all(Mode.LIVE) == items
+    assert (historian.waiting(), historian.problem) == (0, None)
+
+
+def test_after_a_failure_batches_grow_to_their_size_again(historian, history, clock):
+    history.answer_lost = True
+    offer(historian, clock, 500)
+    turn(historian)
+    clock.advance(2_000)
+    offer(historian, clock, 20_000)
+    turn(historian)
+    assert history.appends[:3] == [250, 275, 300]
+    assert 500 in history.appends
 
 
 def test_over_its_bound_the_oldest_are_dropped_and_counted(history, clock, caplog):
