@@ -87,7 +87,8 @@ class Service:
             stuck.append("http-poll")
         self._pool.shutdown(wait=False)
         if self._quoting is not None:
-            stuck += self._quoting.stop(self.deadline)
+            # its threads are joined below: a slow history must not take the pipeline's time
+            self._quoting.close()
         stuck += self._pipeline.stop(self.deadline)
         stuck += [loop.name for loop in self._loops if not loop.join(self.deadline)]
         self._pipeline.stores.close()

@@ -114,6 +114,12 @@ def _config_path(given: str | None) -> Path | None:
 
 
 def _check(loaded: Loaded) -> int:
+    from marketflow.quoting import check_quoting  # noqa: PLC0415  late, as in `_run`
+
+    try:
+        check_quoting(loaded.config)
+    except ConfigError as error:
+        return _complain(str(error))
     for warning in loaded.warnings:
         _complain(warning)
     return _print(json.dumps(loaded.config.shown(), indent=2) + "\n")

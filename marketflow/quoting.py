@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from marketflow.adapters.clock import SystemClock
 from marketflow.adapters.exchange.generated_quotes import GeneratedQuotes
 from marketflow.adapters.exchange.http_client import HttpClient
 from marketflow.adapters.exchange.http_ticker import HttpTicker
@@ -32,10 +33,10 @@ class Quoting:
     client: HttpClient
     loops: list[Loop]
 
-    def stop(self, deadline: float) -> list[str]:
-        """Stop, source first; the names of what was alive at the monotonic *deadline*."""
+    def close(self) -> None:
+        """Let the loops end, source first; they need not be waited for one by one."""
         self.client.close()
-        return self.assets.stop(deadline)
+        self.assets.close()
 
 
 def quoting_of(config: Config, *, clock: Clock, mode: Callable[[], Mode]) -> Quoting:
@@ -49,13 +50,7 @@ def quoting_of(config: Config, *, clock: Clock, mode: Callable[[], Mode]) -> Quo
     history = history_of(config)
     assets = Assets(
         _catalog_of(config),
-        sources={
-            which: [
-                _source_of(settings, client, clock, f"sources_http.{which}")
-                for settings in config.sources_http.of(which)
-            ]
-            for which in Mode
-        },
+        sources=_sources_of(config, client, clock),
         history=history,
         cache=asset_cache_of(config),
         rules=_rules_of(config, history),
@@ -63,6 +58,17 @@ def quoting_of(config: Config, *, clock: Clock, mode: Callable[[], Mode]) -> Quo
         mode=mode,
     )
     return Quoting(assets, client, [*assets.loops, Loop("quotes", client.run)])
+
+
+def check_quoting(config: Config) -> None:
+    """Check what settings alone do not tell: the assets' file, and whom to ask for what.
+
+    Raises:
+        ConfigError: the assets' file or a source cannot be used.
+    """
+    if config.assets.enabled:
+        _catalog_of(config)
+        _sources_of(config, HttpClient(), SystemClock(max_step_ms=0))
 
 
 def _catalog_of(config: Config) -> AssetCatalog:
@@ -92,6 +98,16 @@ def _rules_of(config: Config, history: AssetHistory) -> AssetRules:
         breaker_open_for_ms=settings.breaker.open_for_ms,
         breaker_probes=settings.breaker.probes,
     )
+
+
+def _sources_of(config: Config, client: HttpClient, clock: Clock) -> dict[Mode, list[QuoteSource]]:
+    return {
+        mode: [
+            _source_of(settings, client, clock, f"sources_http.{mode}")
+            for settings in config.sources_http.of(mode)
+        ]
+        for mode in Mode
+    }
 
 
 def _source_of(settings: QuoteSettings, client: HttpClient, clock: Clock, at: str) -> QuoteSource:

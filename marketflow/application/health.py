@@ -77,7 +77,7 @@ class Health:
             "mode": mode,
             "uptime_s": round((now_mono - self._started_mono) / 1000, 3),
             "version": self._version,
-            "problems": problems,
+            "problems": list(dict.fromkeys(problems)),  # two parts may meet the same server's
             "feeds": {feed.exchange: self._feed(feed, now_mono) for feed in feeds},
             "postgres": self._postgres(),
             "redis": self._redis(),

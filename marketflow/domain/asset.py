@@ -73,7 +73,8 @@ class AssetCatalog:
             UnknownAsset: it is not among them.
         """
         found = name.lower()
-        if found not in self._tiers:
+        # a few other letters become ASCII ones in lower case
+        if found not in self._tiers or not name.isascii():
             raise UnknownAsset
         return found
 

@@ -32,6 +32,12 @@ def test_an_asset_listed_twice_is_one_asset_at_its_first_place():
     assert [catalog.tier(name).name for name in catalog.names] == ["hot", "hot", "cold"]
 
 
+def test_a_letter_that_is_none_of_ours_is_not_matched_by_its_small_form():
+    catalog = AssetCatalog(["linkusdt"], [Tier("hot", None, 1)])
+    with pytest.raises(UnknownAsset):
+        catalog.asset("lin\N{KELVIN SIGN}usdt")
+
+
 def test_tiers_take_the_assets_in_order_and_the_last_one_the_rest():
     catalog = catalog_of(10)
     tiers = [catalog.tier(name).name for name in catalog.names]

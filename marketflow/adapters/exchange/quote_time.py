@@ -18,9 +18,10 @@ _RFC_3339 = re.compile(
 def from_number(number: float) -> int | None:
     """Return a time in s, ms, us or ns, told apart by magnitude, in ms; None if it has none."""
     if number < _SECONDS_END:
-        if not isfinite(number):
-            return None
-        return number * 1000 if isinstance(number, int) else round(number * 1000)
+        milliseconds = number * 1000
+        if isinstance(milliseconds, int):  # perhaps one too large for a float
+            return milliseconds
+        return round(milliseconds) if isfinite(milliseconds) else None
     if number < _MILLISECONDS_END:
         return int(number)
     if number < _MICROSECONDS_END:

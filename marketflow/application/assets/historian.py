@@ -16,9 +16,10 @@ from marketflow.domain.mode import Mode
 log = logging.getLogger(__name__)
 
 _BATCH = 500  # items in one write
+_LEAST_BATCH = 25  # where more take the history longer than a turn
 _WAIT_S = 1.0  # at most, for a batch to fill
 _TRIM_MS = 60_000
-_TURN_S = 1.0  # of writing at a stretch: a stop must not wait long
+_TURN_S = 1.0  # of writing at a stretch, and for one write: a stop must not wait long
 _LAST_S = 3.0  # for what is left when closed
 
 _Key = tuple[str, int]  # asset, second
@@ -50,6 +51,7 @@ class Historian:
         self._closing = False
         self._closed = False
         self._greeted = False  # tables are created by the first ping
+        self._batch = _BATCH
         self._trim_mono = 0
         self._trouble = Trouble(
             starts="prices wait for the history", ends="prices reach the history again"
@@ -133,7 +135,7 @@ class Historian:
             self._time(started)
             self._greeted = True
         self._write_all(monotonic() + for_s)
-        self._trouble.succeeded(now.mono_ms)
+        self._trouble.succeeded(self._clock.now().mono_ms)
         if self._retention_ms is not None and now.mono_ms >= self._trim_mono:
             self._trim_mono = now.mono_ms + _TRIM_MS
             self._history.trim((now.wall_ms - self._retention_ms) // 1000)
@@ -159,10 +161,20 @@ class Historian:
                 break
             mode = self._longest()
             with self._lock:
-                batch = dict(islice(self._waiting[mode].items(), _BATCH))
-            self._history.append(mode, list(batch.values()))
+                batch = dict(islice(self._waiting[mode].items(), self._batch))
+            try:
+                self._history.append(mode, list(batch.values()))
+            finally:
+                self._pace(monotonic() - started)
             self._time(started)
             self._settle(mode, batch)
+
+    def _pace(self, took_s: float) -> None:
+        """Write fewer items at once if they took long: too many would never be written."""
+        if took_s > _TURN_S:
+            self._batch = max(_LEAST_BATCH, self._batch // 2)
+        else:
+            self._batch = min(_BATCH, self._batch + _LEAST_BATCH)
 
     def _longest(self) -> Mode:
         return max(self._waiting, key=lambda mode: len(self._waiting[mode]))

@@ -85,8 +85,8 @@ class Assets:
         for loop in self.loops:
             loop.start()
 
-    def stop(self, deadline: float) -> list[str]:
-        """Refresh no more, write what was refreshed; who was alive at the monotonic *deadline*."""
+    def close(self) -> None:
+        """Refresh no more; the threads write what was refreshed, and end."""
         self.refresher.close()
         for book in self.books.values():
             for source, _ in book.exchanges:
@@ -94,7 +94,6 @@ class Assets:
         if self.sharing is not None:
             self.sharing.close()
         self.historian.close()
-        return [loop.name for loop in reversed(self.loops) if not loop.join(deadline)]
 
     def _loops(self) -> list[Loop]:
         loops = [Loop("historian", self.historian.run)]

@@ -128,7 +128,7 @@ class Sharing:
                 break
         if not did and self._trouble.problem is not None:
             self._timed(self._cache.ping)
-        self._trouble.succeeded(now_mono)
+        self._trouble.succeeded(self._clock.now().mono_ms)
 
     def _turn(self, *, last: bool = False) -> None:
         now_mono = self._clock.now().mono_ms

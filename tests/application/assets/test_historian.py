@@ -5,6 +5,7 @@ import threading
 
 import pytest
 
+from marketflow.application.assets import historian as historian_module
 from marketflow.application.assets.historian import Historian
 from marketflow.domain.asset import HistoryItem
 from marketflow.domain.errors import StorageUnavailable
@@ -27,14 +28,17 @@ def history():
 
 
 class SlowHistory(MemoryAssetHistory):
-    """A history that is out of time with more than *most* items in one write."""
+    """A history that takes *item_s* for each item, and gives up a write after 6 s."""
 
-    def __init__(self, *, most):
+    def __init__(self):
         super().__init__()
-        self._most = most
+        self.time_s = 0.0
+        self.item_s = 0.02
 
     def append(self, mode, items):
-        if len(items) > self._most:
+        took_s = len(items) * self.item_s
+        self.time_s += min(took_s, 6.0)
+        if took_s > 6.0:
             raise StorageUnavailable("out of time")
         super().append(mode, items)
 
@@ -172,26 +176,22 @@ def test_a_newer_price_that_comes_while_the_older_one_is_written_is_not_lost(
     assert [item.price for item in history.all(Mode.LIVE)] == [2.0]
 
 
-def test_a_history_that_takes_only_a_few_at_once_gets_them_all(clock):
-    history = SlowHistory(most=60)
+def test_a_slow_history_gets_all_there_is_and_less_at_once(clock, monkeypatch):
+    history = SlowHistory()
     historian = historian_of(history, clock)
+    monkeypatch.setattr(historian_module, "monotonic", lambda: history.time_s)
     items = offer(historian, clock, 1_234)
-    for _ in range(100):
+    for _ in range(50):
         turn(historian)
         clock.advance(2_000)
     assert history.all(Mode.LIVE) == items
     assert (historian.waiting(), historian.problem) == (0, None)
+    assert max(history.appends[5:]) * 0.02 <= 1.5
 
-
-def test_after_a_failure_batches_grow_to_their_size_again(historian, history, clock):
-    history.answer_lost = True
-    offer(historian, clock, 500)
-    turn(historian)
-    clock.advance(2_000)
+    history.item_s = 0.0
     offer(historian, clock, 20_000)
     turn(historian)
-    assert history.appends[:3] == [250, 275, 300]
-    assert 500 in history.appends
+    assert max(history.appends) == 500
 
 
 def test_over_its_bound_the_oldest_are_dropped_and_counted(history, clock, caplog):

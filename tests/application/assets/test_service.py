@@ -17,7 +17,13 @@ def rig():
     rig = Rig(clock=clock, cache=MemoryAssetCache(clock))
     rig.assets.start()
     yield rig
-    assert rig.assets.stop(monotonic() + 5) == []
+    end(rig)
+
+
+def end(rig):
+    rig.assets.close()
+    deadline = monotonic() + 5
+    assert [loop.name for loop in rig.assets.loops if not loop.join(deadline)] == []
 
 
 def test_its_threads_have_names_and_end(rig):
@@ -47,7 +53,7 @@ def test_stopped_it_has_stored_everything_closed_everything_and_left_nobody_wait
     price = rig.refreshes.refresh("btcusdt").result(timeout=5).price
     rig.silence()
     left = rig.refreshes.refresh("ethusdt")
-    assert rig.assets.stop(monotonic() + 5) == []
+    end(rig)
     assert left.exception(timeout=1) is not None
     stored = {item.asset: item for item in rig.history.all(Mode.LIVE)}
     assert stored["btcusdt"].updated_s >= price.updated_ms // 1000
