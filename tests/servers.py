@@ -12,8 +12,9 @@ from pathlib import Path
 import psutil
 import psycopg2
 
+from tests.ports import free_port
 from tools.binaries import find_binary
-from tools.servers import HOST, Postgres, Redis, free_port, last_words
+from tools.servers import HOST, Postgres, Redis, last_words
 
 __all__ = ["SCHEMA", "Database", "PostgresServer", "RedisServer", "find_binary", "free_port"]
 

@@ -10,6 +10,7 @@ from threading import Event, Lock, Thread
 from time import monotonic, time_ns
 
 from tests.end_to_end.ledger import SYMBOLS, Sent
+from tests.ports import free_port
 
 START_PRICES = (100000.0, 0.30, 3.9, 200.0, 3050.0)
 
@@ -30,7 +31,7 @@ class Feeder:
 
     def __init__(self, name: str, *, scale: float = 1.0, seed: int = 1, port: int = 0) -> None:
         self.name = name
-        self.port = port
+        self.port = port or free_port()
         self.accepted: list[float] = []  # when, monotonic
         self.ledger: list[Sent] = []
         self.backlog: Sequence[tuple[str, float, int]] = ()  # sent to the next connection, first
@@ -47,7 +48,6 @@ class Feeder:
         """Listen; with *pulse_s* also send a burst of the five pairs so often."""
         self._stopping.clear()
         self._server = socket.create_server(("127.0.0.1", self.port))
-        self.port = self._server.getsockname()[1]
         self._spawn(self._accept, self._server)
         if pulse_s:
             self._spawn(self._pulse, pulse_s)

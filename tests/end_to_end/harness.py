@@ -4,7 +4,6 @@ import json
 import os
 import re
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -17,6 +16,7 @@ from time import monotonic
 from typing import Any, NamedTuple, TypeVar
 
 from tests.end_to_end.ledger import StoredRow, milliseconds
+from tests.ports import free_port
 
 PROGRAM = Path(__file__).parents[2] / "marketflow.py"
 START_S = 15.0
@@ -52,12 +52,6 @@ def until(found: Callable[[], T], timeout: float, what: str) -> T:
         assert monotonic() < deadline, f"within {timeout} s there was no {what}"
         pause.wait(0.02)
     return value
-
-
-def free_port() -> int:
-    """Return a port nobody listens on."""
-    with closing(socket.create_server(("127.0.0.1", 0))) as server:
-        return int(server.getsockname()[1])
 
 
 def config_of(

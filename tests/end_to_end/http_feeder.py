@@ -6,6 +6,8 @@ from threading import Event, Thread
 from time import time
 from typing import Any
 
+from tests.ports import free_port
+
 PATH = "/mock/ticker/"
 FAULTS = ("hang", "slow", "trickle", "close", "garbage", "half", "endless", "500", "404")
 
@@ -20,7 +22,7 @@ class HttpFeeder:
 
     def __init__(self, name: str = "exchange1", *, port: int = 0) -> None:
         self.name = name
-        self.port = port
+        self.port = port or free_port()
         self.fault: str | None = None
         self.delay_s = 0.5
         self.asked: list[str] = []  # symbols, as they were written
@@ -73,7 +75,6 @@ class HttpFeeder:
         server = await asyncio.start_server(
             self._serve, "127.0.0.1", self.port, reuse_address=True, backlog=512
         )
-        self.port = server.sockets[0].getsockname()[1]
         listening.set()
         await self._stopping.wait()
         server.close()

@@ -5,8 +5,9 @@ import sys
 
 import pytest
 
-from tests.end_to_end.harness import PROGRAM, config_of, free_port, until
+from tests.end_to_end.harness import PROGRAM, config_of, until
 from tests.end_to_end.ledger import SYMBOLS
+from tests.ports import free_port
 
 pytestmark = pytest.mark.slow
 

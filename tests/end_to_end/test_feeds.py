@@ -6,8 +6,9 @@ from time import monotonic
 import pytest
 
 from tests.end_to_end.feeder import Feeder, now_ms
-from tests.end_to_end.harness import Service, config_of, free_port, until
+from tests.end_to_end.harness import Service, config_of, until
 from tests.end_to_end.ledger import check_extreme
+from tests.ports import free_port
 
 pytestmark = pytest.mark.slow
 
@@ -100,7 +101,9 @@ def test_a_backlog_of_stale_ticks_is_read_and_dated_by_the_exchange(serve, feed)
     feeder = feed()
     start = now_ms() - 5000
     feeder.backlog = [tick for at in range(start, start + 4000, 100) for tick in feeder.burst(at)]
-    service = serve(config_of([(feeder.name, feeder.port)])).start()
+    config = config_of([(feeder.name, feeder.port)])
+    config["aggregation"]["late_intervals"] = 60  # however long the start takes
+    service = serve(config).start()
     feeder.wait_for_connection()
     service.wait_for_ticks(len(feeder.ledger))
     bitcoin = [tick for tick in feeder.ledger if tick.symbol == "BTCUSDT"]

@@ -8,7 +8,8 @@ from urllib.request import urlopen
 
 import pytest
 
-from tests.end_to_end.harness import Service, config_of, free_port, until
+from tests.end_to_end.harness import Service, config_of, until
+from tests.ports import free_port
 from tools.binaries import find_binary
 
 pytestmark = pytest.mark.slow

@@ -13,8 +13,8 @@ from time import monotonic
 import psutil
 import pytest
 
+from tests.ports import free_port
 from tools.processes import is_taken
-from tools.servers import free_port
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
