@@ -64,7 +64,7 @@ class EncodedTicks(NamedTuple):
 
     series: Series
     timestamps_ms: bytes  # comma-separated
-    prices: bytes  # comma-separated, each `repr`: read back, it is equal to the bit
+    prices: bytes  # comma-separated, as they were sent: read back, each is equal to the bit
     last_timestamp_ms: int
     last_price: float
 

@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 from marketflow.domain.tick import Ticks
 
+_new = tuple.__new__  # a named tuple's own constructor takes five times as long
+
 
 class PriceStat(NamedTuple):
     """Count, sum, extremes and ends of some ticks; times in milliseconds since the epoch, UTC.
@@ -36,8 +38,7 @@ class PriceStat(NamedTuple):
         """Sum up *ticks*, at least one, in the order they were received."""
         timestamps, prices = ticks
         if len(prices) == 1:
-            price, at = prices[0], timestamps[0]
-            return cls(1, price, 0.0, price, at, price, at, price, at, price, at)
+            return cls.of_one(timestamps[0], prices[0])
         low, high = min(prices), max(prices)
         if _is_ordered(timestamps):
             first, last = 0, len(prices) - 1
@@ -49,48 +50,60 @@ class PriceStat(NamedTuple):
             pairs = list(zip(timestamps, prices, strict=True))
             low_ms = max(at for at, price in pairs if price == low)
             high_ms = max(at for at, price in pairs if price == high)
-        return cls(
-            len(prices),
-            fsum(prices),
-            0.0,
-            low,
-            low_ms,
-            high,
-            high_ms,
-            prices[first],
-            timestamps[first],
-            prices[last],
-            timestamps[last],
+        return _new(
+            cls,
+            (
+                len(prices),
+                fsum(prices),
+                0.0,
+                low,
+                low_ms,
+                high,
+                high_ms,
+                prices[first],
+                timestamps[first],
+                prices[last],
+                timestamps[last],
+            ),
+        )
+
+    @classmethod
+    def of_one(cls, at_ms: int, price: float) -> "PriceStat":
+        """Sum up a single tick."""
+        return _new(cls, (1, price, 0.0, price, at_ms, price, at_ms, price, at_ms, price, at_ms))
+
+    @classmethod
+    def of_burst(cls, at_ms: int, prices: Sequence[float]) -> "PriceStat":
+        """Sum up *prices*, at least one, all of one time."""
+        low, high, first, last = min(prices), max(prices), prices[0], prices[-1]
+        return _new(
+            cls,
+            (len(prices), fsum(prices), 0.0, low, at_ms, high, at_ms, first, at_ms, last, at_ms),
         )
 
     def merge(self, later: "PriceStat") -> "PriceStat":
         """Join with *later*, received after this one; of equal prices the later time is kept."""
-        total = self.total + later.total
+        # unpacked, and without the constructor: .5 us instead of 1.3, once a tick of quiet pairs
+        ticks, total, carry, low, low_ms, high, high_ms, opened, open_ms, closed, close_ms = self
+        count, amount, rest, least, least_ms, most, most_ms, first, first_ms, last, last_ms = later
+        both = total + amount
         # the rounding error of the sum above, exactly: Neumaier 1974
-        if abs(self.total) >= abs(later.total):
-            error = (self.total - total) + later.total
+        if abs(total) >= abs(amount):
+            error = (total - both) + amount
         else:
-            error = (later.total - total) + self.total
-        low, low_ms = self.low, self.low_ms
-        if later.low < low or (later.low == low and later.low_ms > low_ms):
-            low, low_ms = later.low, later.low_ms
-        high, high_ms = self.high, self.high_ms
-        if later.high > high or (later.high == high and later.high_ms > high_ms):
-            high, high_ms = later.high, later.high_ms
-        opens = later if later.open_ms < self.open_ms else self
-        closes = self if self.close_ms > later.close_ms else later
-        return PriceStat(
-            self.ticks + later.ticks,
-            total,
-            self.carry + later.carry + error,
-            low,
-            low_ms,
-            high,
-            high_ms,
-            opens.open,
-            opens.open_ms,
-            closes.close,
-            closes.close_ms,
+            error = (amount - both) + total
+        if least < low or (least == low and least_ms > low_ms):
+            low, low_ms = least, least_ms
+        if most > high or (most == high and most_ms > high_ms):
+            high, high_ms = most, most_ms
+        if first_ms < open_ms:
+            opened, open_ms = first, first_ms
+        if last_ms >= close_ms:
+            closed, close_ms = last, last_ms
+        ticks, carry = ticks + count, carry + rest + error
+        return _new(
+            PriceStat,
+            (ticks, both, carry, low, low_ms, high, high_ms, opened, open_ms, closed, close_ms),
         )
 
 

@@ -19,6 +19,35 @@ class Ticks(NamedTuple):
     prices: Sequence[float]
 
 
+class TickText(NamedTuple):
+    """The ticks of one pair as JSON numbers, comma-separated: read back, equal to the bit."""
+
+    timestamps_ms: bytes
+    prices: bytes
+
+    @classmethod
+    def of(cls, ticks: Ticks) -> "TickText":
+        """Write *ticks*, at least one."""
+        return cls(
+            ",".join(map(repr, ticks.timestamps_ms)).encode(),
+            ",".join(map(repr, ticks.prices)).encode(),
+        )
+
+    @classmethod
+    def joined(cls, pieces: Sequence["TickText"]) -> "TickText":
+        """Put *pieces*, at least one, in a row."""
+        timestamps, prices = zip(*pieces, strict=True)
+        return cls(b",".join(timestamps), b",".join(prices))
+
+    @property
+    def last(self) -> tuple[int, float]:
+        """The last tick's timestamp and price."""
+        return (
+            int(self.timestamps_ms.rpartition(b",")[2]),
+            float(self.prices.rpartition(b",")[2]),
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class Decoded:
     """What one chunk of lines turned out to hold."""
@@ -27,3 +56,6 @@ class Decoded:
     ticks: dict[str, Ticks] = field(default_factory=dict)  # canonical symbol -> columns
     rejects: dict[str, int] = field(default_factory=dict)  # reason -> lines
     ahead_ms: int = 0  # how far the worst timestamp was ahead of our clock, if one was rejected
+    # the exchange's own text of all of a symbol's ticks, where it can be passed on as it is:
+    # writing floats costs ten times as much as everything else that is done for the mirror
+    texts: dict[str, TickText] = field(default_factory=dict, compare=False)

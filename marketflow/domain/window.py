@@ -8,7 +8,10 @@ from marketflow.domain.stat import PriceStat
 
 _SLACK_ROWS = 512  # fewer expired rows than this are not worth a move
 _SLACK_SHARE = 16  # expired rows may take 1/16 of the memory
+_EVERY = 64  # rows added, before it is looked which have expired
 _WRAP = 1 << 32  # running counts and row keys are kept in 32 bits
+
+_new = tuple.__new__  # a named tuple's own constructor takes twice as long
 
 
 class Latest(NamedTuple):
@@ -58,14 +61,22 @@ class _Edge:
         self.timestamps = array("q")
 
     def push(self, at: int, price: float, timestamp_ms: int) -> None:
-        prices = self.prices
-        while prices and prices[-1] >= price:
-            if prices[-1] == price and self.ats[-1] == at:
-                timestamp_ms = max(timestamp_ms, self.timestamps[-1])
-            del prices[-1], self.ats[-1], self.timestamps[-1]
-        self.ats.append(at)
-        prices.append(price)
-        self.timestamps.append(timestamp_ms)
+        ats, prices, timestamps = self.ats, self.prices, self.timestamps
+        size = place = len(prices)
+        while place and prices[place - 1] >= price:
+            place -= 1
+        if place == size:
+            ats.append(at)
+            prices.append(price)
+            timestamps.append(timestamp_ms)
+            return
+        # prices grow towards the top: only the last one passed can be the same
+        if prices[place] == price and ats[place] == at:
+            timestamp_ms = max(timestamp_ms, timestamps[place])
+        ats[place], prices[place], timestamps[place] = at, price, timestamp_ms
+        place += 1
+        if place < size:
+            del ats[place:], prices[place:], timestamps[place:]
 
     def first(self, since: int) -> int:
         return bisect_left(self.ats, since)
@@ -122,8 +133,17 @@ class PriceWindow:
 
         A series never goes backwards: an earlier *at* counts as the newest one so far.
         """
-        latest = self.latest
-        count, total, carry = self._running(stat)
+        latest, ats = self.latest, self._ats
+        ticks, amount, rest, low, low_ms, high, high_ms, opening, *_ = stat
+        count, total, carry = (
+            (self._counts[-1], self._sums[-1], self._carries[-1]) if ats else self._base
+        )
+        # an error-free sum of two floats (Knuth), then the parts made disjoint again
+        both = total + amount
+        part = both - total
+        carry += (total - (both - part)) + (amount - part) + rest
+        count, total = (count + ticks) % _WRAP, both + carry
+        carry -= total - both
         if latest is not None and at <= latest.at_mono:
             at = latest.at_mono
             self._counts[-1], self._sums[-1], self._carries[-1] = count, total, carry
@@ -134,13 +154,12 @@ class PriceWindow:
             self._counts.append(count)
             self._sums.append(total)
             self._carries.append(carry)
-            self._opens.append(stat.open)
-        self._lows.push(at, stat.low, stat.low_ms)
-        self._highs.push(at, -stat.high, stat.high_ms)
-        self.latest = Latest(at, price, timestamp_ms)
-        slack = max(_SLACK_ROWS, len(self._ats) // _SLACK_SHARE)
-        if slack < len(self._ats) and self._ats[slack] < at - self._span_ms - self._origin:
-            self._forget(at - self._span_ms)
+            self._opens.append(opening)
+            if not len(self._ats) % _EVERY:
+                self._forget_expired(at)
+        self._lows.push(at, low, low_ms)
+        self._highs.push(at, -high, high_ms)
+        self.latest = _new(Latest, (at, price, timestamp_ms))
 
     def extreme(self, since: int, *, highest: bool) -> Extreme | None:
         """Return the highest or lowest price at or after *since*; None without ticks."""
@@ -176,16 +195,10 @@ class PriceWindow:
     def _first(self, since: int) -> int:
         return bisect_left(self._ats, since - self._origin)
 
-    def _running(self, stat: PriceStat) -> tuple[int, float, float]:
-        count, total, carry = (
-            (self._counts[-1], self._sums[-1], self._carries[-1]) if self._ats else self._base
-        )
-        # an error-free sum of two floats (Knuth), then the parts made disjoint again
-        new = total + stat.total
-        part = new - total
-        carry += (total - (new - part)) + (stat.total - part) + stat.carry
-        both = new + carry
-        return (count + stat.ticks) % _WRAP, both, carry - (both - new)
+    def _forget_expired(self, at: int) -> None:
+        slack = max(_SLACK_ROWS, len(self._ats) // _SLACK_SHARE)
+        if slack < len(self._ats) and self._ats[slack] < at - self._span_ms - self._origin:
+            self._forget(at - self._span_ms)
 
     def _forget(self, before: int) -> None:
         gone = self._first(before)

@@ -6,11 +6,12 @@ from math import fsum, isclose
 from hypothesis import given
 from hypothesis import strategies as st
 
+from marketflow.application.pipeline import messages
 from marketflow.application.pipeline.lane import Lane
 from marketflow.application.pipeline.messages import Batch, Heard, Origin
 from marketflow.domain.minute import MinuteRules
 from marketflow.domain.mode import Mode
-from marketflow.domain.tick import Decoded, Ticks
+from marketflow.domain.tick import Decoded, Ticks, TickText
 
 RULES = MinuteRules(interval_ms=1_000, grace_ms=100, late_intervals=3)
 NOW = 1_746_446_400_500
@@ -48,6 +49,23 @@ def test_every_tick_on_time_is_in_one_window_row_and_one_minute(columns):
         assert part.ticks == len(kept[symbol])
         check_rows(part.rows, kept[symbol])
         check_minutes(part.minutes, kept[symbol])
+
+
+@given(COLUMNS)
+def test_rows_of_ticks_in_order_are_those_that_the_plain_way_makes(columns):
+    ordered = sorted(columns, key=lambda tick: -tick[0])
+    ticks = Ticks([NOW - age for age, _ in ordered], [price for _, price in ordered])
+    plain = list(messages._rows_in_disorder(ticks, NOW))
+    assert list(messages._rows(ticks, NOW)) == plain
+
+
+def test_the_exchanges_own_text_goes_along_unless_a_tick_was_late():
+    text = TickText(b"1", b"2.50")
+    for ages, every in (([0], text), ([0, 0], text), ([5_000, 0], Ticks([NOW], [1.0]))):
+        ticks = Ticks([NOW - age for age in ages], [1.0] * len(ages))
+        batch = Batch.of(HEARD, Decoded(2, {"A": ticks}, texts={"A": text}), RULES)
+        assert batch.parts["A"].every == every
+    assert fold({"A": [(0, 1.0)]}).parts["A"].every == Ticks([NOW], [1.0])
 
 
 def check_rows(rows, ticks):

@@ -2,14 +2,17 @@ import logging
 import threading
 import tracemalloc
 from itertools import pairwise
+from time import monotonic
 
 import pytest
 
-from marketflow.application.pipeline.messages import Origin
+from marketflow.application.pipeline import publisher as publisher_module
+from marketflow.application.pipeline.messages import Batch, Origin, Part
 from marketflow.application.pipeline.offers import Offers
 from marketflow.application.pipeline.publisher import Publisher
 from marketflow.application.ports import Instant, Series
 from marketflow.domain.mode import Mode
+from marketflow.domain.tick import TickText
 from tests.fakes import ManualClock, MemoryMirror
 from tests.tick_ledger import BTC, SYMBOLS, Feed, batch_of
 
@@ -366,6 +369,76 @@ def test_an_offer_waits_for_nothing_while_the_mirror_hangs(mirror, clock):
         thread.join(10)
     assert not thread.is_alive()
     assert [at for at, _ in mirror.ticks(BTC)] == list(range(1, 101))
+
+
+def test_a_mirror_that_keeps_taking_sets_the_pace_and_misses_nothing(mirror, clock):
+    publisher = publisher_of(mirror, clock, flush_interval_ms=1, max_bytes=100_000)
+    feed = Feed(publisher)
+    publisher.flush(clock.advance(1_000))
+    thread = threading.Thread(target=publisher.run)
+    thread.start()
+    try:
+        for _ in range(500):
+            feed.offer(clock.advance(1).wall_ms)
+    finally:
+        publisher.close()
+        thread.join(10)
+    assert not thread.is_alive()
+    assert publisher.dropped == 0
+    assert mirrored(mirror, feed) == feed.ledger
+
+
+@pytest.mark.parametrize("down", [None, "away"])
+def test_nobody_waits_for_a_mirror_that_is_away_or_stuck(mirror, clock, down):
+    publisher = publisher_of(mirror, clock, max_bytes=100_000)
+    mirror.down = down
+    publisher.flush(clock.advance(1_000))
+    publisher._moved_at = monotonic() + 3_600 if down else monotonic() - 0.25
+    publisher._took.wait = lambda _: pytest.fail("somebody waited")
+    for n in range(1, 1_001):
+        publisher.offer(batch_of({"BTCUSDT": [(n, 1.0)]}))
+    assert publisher.dropped > 700
+
+
+def test_an_offer_waits_for_at_most_a_moment(mirror, clock):
+    publisher = publisher_of(mirror, clock, max_bytes=10_000)
+    publisher._moved_at = monotonic() + 3_600  # as if it moved all the time
+    waits = []
+    publisher._took.wait = lambda seconds: waits.append(seconds) or threading.Event().wait(seconds)
+    for n in range(1, 12):
+        publisher.offer(batch_of({"BTCUSDT": [(n, 1.0)]}))
+    assert 0 < sum(waits) <= 2 * 0.05 + 0.01
+
+
+def test_what_a_mirror_is_too_slow_for_is_left_where_it_is_felt(mirror, clock, monkeypatch):
+    publisher = publisher_of(mirror, clock, max_bytes=100_000)
+    feed = Feed(publisher)
+    mirror.down = "away"
+    while publisher._backlog.waiting_bytes < 80_000:
+        offer_and_flush(publisher, feed, clock, 1)
+    mirror.down = None
+    monkeypatch.setattr(publisher_module, "_SEND_BYTES", 2_000)
+    publisher._catch_up_s = 0  # one piece each time, and more than that comes meanwhile
+    wait_out_backoff(publisher, clock)
+    while publisher._backlog.waiting_bytes > 50_000:
+        offer_and_flush(publisher, feed, clock, 1)
+        assert publisher._offers.size_bytes() > 0
+    while publisher.kept_bytes > 0 and mirrored(mirror, feed) != feed.ledger:
+        publisher.flush(clock.advance(100))
+    assert publisher.dropped == 0
+
+
+def test_the_exchanges_own_text_is_mirrored_and_costs_no_more_memory_than_is_told(mirror, clock):
+    publisher = publisher_of(mirror, clock)
+    origin = Origin(Mode.LIVE, "exchange1", 0)
+    for n in (1, 3):
+        text = TickText(b"%d,%d" % (n, n + 1), b"5.00,7")
+        publisher.offer(Batch(origin, n, 0, 0, {"BTCUSDT": Part(2, [], [], text)}))
+    publisher.offer(batch_of({"BTCUSDT": [(5, 0.1)]}))
+    assert publisher.kept_bytes >= 2 * len(b"1,25.00,7")
+    publisher.flush(clock.advance(100))
+    assert mirror.ticks(BTC) == [(1, 5.0), (2, 7.0), (3, 5.0), (4, 7.0), (5, 0.1)]
+    assert mirror.latest[Mode.LIVE, "BTCUSDT"] == {"exchange1": (5, 0.1)}
 
 
 def test_closing_flushes_what_is_left_even_between_attempts(publisher, mirror, feed, clock):

@@ -42,6 +42,13 @@ def test_merged_summaries_equal_the_summary_of_all_ticks(chunks):
     check(merged, [tick for chunk in chunks for tick in chunk])
 
 
+@given(st.integers(1, 60), st.lists(PRICES, min_size=1))
+def test_what_shares_one_time_is_summed_up_alike_by_the_short_ways(at, prices):
+    assert PriceStat.of_burst(at, prices) == PriceStat.of(Ticks([at] * len(prices), prices))
+    assert PriceStat.of_one(at, prices[0]) == PriceStat.of_burst(at, prices[:1])
+    check(PriceStat.of_one(at, prices[0]), [(at, prices[0])])
+
+
 @given(TICKS, TICKS, TICKS)
 def test_merging_is_associative(a, b, c):
     a, b, c = map(stat_of, (a, b, c))

@@ -13,8 +13,8 @@ from marketflow.application.ports import EncodedTicks, MirrorEntry, Series
 
 _STREAM = "marketflow:{}:ticks:{}:{}"  # mode, exchange, symbol
 _LATEST = "marketflow:{}:latest:{}"  # mode, symbol
-# a write that changes nothing: replicas, full disks and missing rights refuse it like any other
-_PING: Command = ("PEXPIRE", "marketflow:ping", 1)
+# changes nothing, and is refused whenever ticks would be: replica, full memory, missing rights
+_PING: Command = ("XADD", "marketflow:ping", "NOMKSTREAM", "*", "", "")
 _ALREADY_THERE = "equal or smaller than the target stream top item"
 
 

@@ -72,11 +72,13 @@ class Backlog:
         self._mirrored: deque[Flush] = deque()
         self._waiting: deque[Flush] = deque()
         self.size_bytes = 0
+        self.waiting_bytes = 0
 
     def add(self, flush: Flush) -> None:
         """Append *flush* to those waiting."""
         self._waiting.append(flush)
         self.size_bytes += flush.size_bytes
+        self.waiting_bytes += flush.size_bytes
 
     def oldest(self, max_bytes: int) -> list[Flush]:
         """Return the oldest waiting flushes, at most *max_bytes* of them, but at least one."""
@@ -94,12 +96,14 @@ class Backlog:
         for _ in range(count):
             flush = self._waiting.popleft()
             flush.mirrored = True
+            self.waiting_bytes -= flush.size_bytes
             self._mirrored.append(flush)
 
     def rewind(self) -> None:
         """Let everything wait again: nobody knows what the mirror still has."""
         self._mirrored.extend(self._waiting)
         self._mirrored, self._waiting = deque(), self._mirrored
+        self.waiting_bytes = self.size_bytes
 
     def trim(self, now_mono: int) -> int:
         """Drop what is too old or too much; how many ticks the mirror never had were dropped."""
@@ -108,6 +112,8 @@ class Backlog:
         while flushes := self._mirrored or self._waiting:
             if flushes[0].at.mono_ms >= edge_mono and self.size_bytes <= self._max_bytes:
                 break
+            if flushes is self._waiting:
+                self.waiting_bytes -= flushes[0].size_bytes
             flush = flushes.popleft()
             self.size_bytes -= flush.size_bytes
             if not flush.mirrored:

@@ -18,11 +18,13 @@ from marketflow.domain.mode import Mode
 
 log = logging.getLogger(__name__)
 
-_TAKE = 256  # batches taken at once
+_TAKE = 16  # batches taken at once: each may have to wait for the mirror
 _PASS_MS = 100  # late ticks within it share one row
 _WATERMARK_MS = 1_000  # how often the flusher is told it without rows
 _IDLE_S = 0.5
 _HAND_OUT_S = 5.0
+
+_new = tuple.__new__  # a named tuple's own constructor takes three times as long
 
 
 class Collector:
@@ -46,7 +48,7 @@ class Collector:
         self._clock = clock
         self._telemetry = telemetry
         self._watermark_ms = watermark_ms
-        self._offer = offer  # to the publisher; never waits
+        self._offer = offer  # to the publisher; waits for moments at most
         self._book = MinuteBook(rules)
         self._book_lock = threading.Lock()
         self._taken: deque[Batch | Reset] = deque()
@@ -94,13 +96,18 @@ class Collector:
             offset = batch.received_mono - batch.received_ms
             for symbol, part in batch.parts.items():
                 pair = state.pairs[symbol]
+                rows = part.rows
                 with pair.lock:
-                    for row in part.rows:
-                        pair.add(exchange, row.at_ms + offset, *row[1:])
+                    if len(rows) > 1:  # only the last can be what the pair's newest tick is
+                        add = pair.windows[exchange].add
+                        for at_ms, stat, price, timestamp_ms in rows[:-1]:
+                            add(at_ms + offset, stat, price, timestamp_ms)
+                    at_ms, stat, price, timestamp_ms = rows[-1]
+                    pair.add(exchange, at_ms + offset, stat, price, timestamp_ms)
         with self._book_lock:
             for symbol, part in batch.parts.items():
                 for end_ms, stat in part.minutes:
-                    self._book.add(MinuteKey(mode, exchange, symbol, end_ms), stat)
+                    self._book.add(_new(MinuteKey, (mode, exchange, symbol, end_ms)), stat)
 
     def restore(self, batch: Batch, complete_from_ms: int) -> None:
         """Absorb a batch from the journal; minutes begun before *complete_from_ms* are not whole.
@@ -186,8 +193,8 @@ class Collector:
             feed.last_tick_mono = batch.received_mono
             lags: dict[int, int] = {}  # a burst shares one
             for part in batch.parts.values():
-                for row in part.rows:
-                    lags[row.at_ms] = lags.get(row.at_ms, 0) + row.stat.ticks
+                for at_ms, stat, _, _ in part.rows:
+                    lags[at_ms] = lags.get(at_ms, 0) + stat[0]
             for at_ms, ticks in lags.items():
                 feed.latency.observe((batch.received_ms - at_ms) / 1000, ticks)
         # last: a reader that sees the count finds everything else already told

@@ -1,13 +1,25 @@
-"""Ticks on their way from the collector to the publisher: bounded, and nobody ever waits."""
+"""Ticks on their way from the collector to the publisher: bounded, and nobody waits here."""
 
 from collections import deque
+from typing import NamedTuple
 
 from marketflow.application.pipeline.messages import Batch
 from marketflow.application.ports import Series
-from marketflow.domain.tick import Ticks
+from marketflow.domain.mode import Mode
+from marketflow.domain.tick import Ticks, TickText
 
 _TICK_BYTES = 80  # two numbers and two places in lists, which grow in leaps
 _PIECE_BYTES = 480
+
+Piece = TickText | Ticks  # a chunk's ticks of one pair, as text where the exchange's can be used
+
+
+class _Offer(NamedTuple):
+    mode: Mode
+    exchange: str
+    pieces: dict[str, Piece]
+    ticks: int
+    size_bytes: int
 
 
 class Offers:
@@ -18,7 +30,7 @@ class Offers:
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
-        self._pieces: deque[tuple[Series, Ticks]] = deque()
+        self._offers: deque[_Offer] = deque()
         # written by the thread that adds
         self._added_bytes = 0
         self._dropped_bytes = 0
@@ -29,23 +41,38 @@ class Offers:
     def add(self, batch: Batch) -> None:
         """Append a batch's ticks."""
         mode, exchange, _ = batch.origin
+        pieces: dict[str, Piece] = {}
+        ticks = 0
+        size = _PIECE_BYTES * len(batch.parts)
         for symbol, part in batch.parts.items():
-            self._pieces.append((Series(mode, exchange, symbol), part.columns))
-            self._added_bytes += _PIECE_BYTES + _TICK_BYTES * part.ticks
+            every = pieces[symbol] = part.every
+            ticks += part.ticks
+            if isinstance(every, TickText):
+                size += len(every.timestamps_ms) + len(every.prices)
+            else:
+                size += _TICK_BYTES * part.ticks
+        self._offers.append(_Offer(mode, exchange, pieces, ticks, size))
+        self._added_bytes += size
         if self.size_bytes() > self._max_bytes:
             self._drop_oldest()
 
-    def take(self) -> dict[Series, list[Ticks]]:
+    def take(self) -> dict[Series, list[Piece]]:
         """Return what was added since, in order."""
-        taken: dict[Series, list[Ticks]] = {}
-        for _ in range(len(self._pieces)):
+        taken: dict[tuple[Mode, str], dict[str, list[Piece]]] = {}
+        for _ in range(len(self._offers)):
             try:
-                series, columns = self._pieces.popleft()
+                mode, exchange, pieces, _, size = self._offers.popleft()
             except IndexError:  # dropped meanwhile
                 break
-            taken.setdefault(series, []).append(columns)
-            self._taken_bytes += _PIECE_BYTES + _TICK_BYTES * len(columns.prices)
-        return taken
+            of_exchange = taken.setdefault((mode, exchange), {})
+            for symbol, piece in pieces.items():
+                of_exchange.setdefault(symbol, []).append(piece)
+            self._taken_bytes += size
+        return {
+            Series(*origin, symbol): pieces
+            for origin, of_exchange in taken.items()
+            for symbol, pieces in of_exchange.items()
+        }
 
     def size_bytes(self) -> int:
         """Return roughly how much memory waits."""
@@ -54,8 +81,8 @@ class Offers:
     def _drop_oldest(self) -> None:
         while self.size_bytes() > self._max_bytes:
             try:
-                _, columns = self._pieces.popleft()
+                offer = self._offers.popleft()
             except IndexError:  # all taken, though not all counted yet
                 break
-            self.dropped += len(columns.prices)
-            self._dropped_bytes += _PIECE_BYTES + _TICK_BYTES * len(columns.prices)
+            self.dropped += offer.ticks
+            self._dropped_bytes += offer.size_bytes

@@ -8,7 +8,7 @@ from time import monotonic
 from marketflow.application.pipeline.backlog import Backlog, EntryIds, Flush
 from marketflow.application.pipeline.backoff import Backoff
 from marketflow.application.pipeline.messages import Batch
-from marketflow.application.pipeline.offers import Offers
+from marketflow.application.pipeline.offers import Offers, Piece
 from marketflow.application.ports import (
     Clock,
     EncodedTicks,
@@ -18,19 +18,23 @@ from marketflow.application.ports import (
     TickMirror,
 )
 from marketflow.domain.errors import CacheUnavailable
-from marketflow.domain.tick import Ticks
+from marketflow.domain.tick import TickText
 
 log = logging.getLogger(__name__)
 
 _SEND_BYTES = 262_144  # at once, when catching up
 _PING_MS = 1_000
 _LAST_S = 2.0  # for catching up when closed
+_PATIENCE_S = 0.05  # of the collector, for a mirror that keeps taking
+_STUCK_S = 0.1  # without progress, beyond the interval: nobody waits for it any more
 
 
 class Publisher:
     """Collects ticks and hands them to the mirror every *flush_interval_ms*, one entry per series.
 
-    What is kept encoded takes at most *max_bytes*, and so does what waits to be encoded.
+    What is kept encoded takes at most *max_bytes*, and so does what waits to be encoded. When half
+    of that waits, a mirror that keeps taking sets the pace: to slow the exchanges down costs no
+    tick, and giving ticks up would. Nobody waits for one that is away or stuck.
     """
 
     def __init__(
@@ -46,6 +50,7 @@ class Publisher:
         self._clock = clock
         self._interval_s = flush_interval_ms / 1000
         self._catch_up_s = self._interval_s
+        self._enough_bytes = max_bytes // 2
         self._offers = Offers(max_bytes)
         self._backlog = Backlog(retention_ms=retention_ms, max_bytes=max_bytes)
         self._ids = EntryIds(retention_ms)
@@ -55,6 +60,9 @@ class Publisher:
         self._ping_mono = 0
         self._failed_mono = 0
         self._outdated = 0
+        self._moved_at = float("-inf")  # when the mirror last took something
+        self._took = threading.Event()  # what was offered
+        self._wanted = threading.Event()  # a flush, before its time
         self._closing = threading.Event()
         self.problem: str | None = None  # one sentence while ticks are not mirrored
         self.latency_ms: float | None = None  # of the last exchange with the mirror
@@ -71,13 +79,18 @@ class Publisher:
         return self._offers.size_bytes() + self._backlog.size_bytes
 
     def offer(self, batch: Batch) -> None:
-        """Take note of a batch's ticks, never waiting; for one thread, the collector's."""
+        """Take note of a batch's ticks, waiting at most 50 ms; for one thread, the collector's."""
+        if self._offers.size_bytes() > self._enough_bytes:
+            self._wait_for_mirror()
         self._offers.add(batch)
 
     def run(self) -> None:
         """Flush until closed, then a last time, and close the mirror."""
-        while not self._closing.wait(self._interval_s):
-            self._step()
+        while not self._closing.is_set():
+            self._wanted.wait(self._interval_s)
+            self._wanted.clear()
+            if not self._closing.is_set():
+                self._step()
         self._retry_mono = 0
         self._catch_up_s = _LAST_S
         self._step()
@@ -86,12 +99,12 @@ class Publisher:
     def close(self) -> None:
         """Let `run` end; what is offered afterwards may be lost."""
         self._closing.set()
+        self._wanted.set()
 
     def flush(self, now: Instant) -> None:
         """Encode what was offered, then send what the mirror does not have, oldest first."""
-        pieces = self._offers.take()
-        if pieces:
-            self._backlog.add(Flush(now, [_encoded(*item) for item in pieces.items()]))
+        if self._has_room():
+            self._take_offers(now)
         self._outdated += self._backlog.trim(now.mono_ms)
         if now.mono_ms < self._retry_mono:
             return
@@ -100,6 +113,27 @@ class Publisher:
             self._catch_up(now.mono_ms, started + self._catch_up_s)
         except CacheUnavailable as error:
             self._fail(str(error), now.mono_ms + round((monotonic() - started) * 1000))
+
+    def _has_room(self) -> bool:
+        # what is too much for a mirror that is well is better left where the collector feels it
+        well = self.problem is None and not self._closing.is_set()
+        return not well or self._backlog.waiting_bytes <= self._enough_bytes
+
+    def _take_offers(self, now: Instant) -> None:
+        pieces = self._offers.take()
+        self._took.set()
+        if pieces:
+            self._backlog.add(Flush(now, [_encoded(*item) for item in pieces.items()]))
+
+    def _wait_for_mirror(self) -> None:
+        deadline = monotonic() + _PATIENCE_S
+        while self.problem is None and monotonic() - self._moved_at < self._interval_s + _STUCK_S:
+            self._took.clear()
+            left_s = deadline - monotonic()
+            if left_s <= 0 or self._offers.size_bytes() <= self._enough_bytes:
+                return
+            self._wanted.set()
+            self._took.wait(left_s)
 
     def _step(self) -> None:
         now = self._clock.now()
@@ -148,7 +182,8 @@ class Publisher:
     def _timed(self, action: Callable[[], None]) -> None:
         started = monotonic()
         action()
-        self.latency_ms = round((monotonic() - started) * 1000, 3)
+        self._moved_at = monotonic()
+        self.latency_ms = round((self._moved_at - started) * 1000, 3)
 
     def _succeed(self, now_mono: int) -> None:
         self._backoff.reset()
@@ -169,11 +204,9 @@ class Publisher:
         self.problem = reason
 
 
-def _encoded(series: Series, pieces: Sequence[Ticks]) -> EncodedTicks:
-    # piece by piece: encoding a whole flood at once would keep every other thread waiting
-    timestamps = ",".join([",".join(map(repr, piece.timestamps_ms)) for piece in pieces])
-    prices = ",".join([",".join(map(repr, piece.prices)) for piece in pieces])
-    last = pieces[-1]
-    return EncodedTicks(
-        series, timestamps.encode(), prices.encode(), last.timestamps_ms[-1], last.prices[-1]
+def _encoded(series: Series, pieces: Sequence[Piece]) -> EncodedTicks:
+    # piece by piece: writing a whole flood at once would keep every other thread waiting
+    text = TickText.joined(
+        [piece if isinstance(piece, TickText) else TickText.of(piece) for piece in pieces]
     )
+    return EncodedTicks(series, *text, *text.last)

@@ -11,6 +11,7 @@ from marketflow.application.pipeline.messages import Batch, Heard, Origin
 from marketflow.application.ports import Clock, Journal, JournalRecord
 from marketflow.application.state import Market
 from marketflow.domain.minute import MinuteRules
+from marketflow.domain.mode import Mode
 from marketflow.domain.tick import Decoded
 
 log = logging.getLogger(__name__)
@@ -41,6 +42,7 @@ class Restorer:
         self._market = market
         self._collector = collector
         self._stopping = stopping
+        self._lanes: dict[tuple[Mode, str], Lane] = {}
         self._done = False
         self._failed = 0
 
@@ -71,13 +73,11 @@ class Restorer:
             log.info("journal replayed", extra=context)
 
     def _restore(self, record: JournalRecord, complete_from_ms: int) -> None:
-        state = self._market.state
-        answers = record.mode == state.mode and record.source in state.catalog.exchanges
-        origin = Origin(record.mode, record.source, state.intake if answers else _NO_INTAKE)
+        lane = self._lanes.get((record.mode, record.source)) or self._new_lane(record)
         now = self._clock.now()
         # a clock that was ahead must not put windows into the future
         received_mono = now.mono_ms - max(0, now.wall_ms - record.received_ms)
-        heard = Heard(Lane(origin), record.number, record.received_ms, received_mono, record.chunk)
+        heard = Heard(lane, record.number, record.received_ms, received_mono, record.chunk)
         try:
             decoded = self._decode(record.chunk, record.received_ms)
             batch = Batch.of(heard, decoded, self._rules)
@@ -87,3 +87,10 @@ class Restorer:
             self._failed += 1
             return
         self._collector.restore(batch, complete_from_ms)
+
+    def _new_lane(self, record: JournalRecord) -> Lane:
+        state = self._market.state
+        answers = record.mode == state.mode and record.source in state.catalog.exchanges
+        origin = Origin(record.mode, record.source, state.intake if answers else _NO_INTAKE)
+        lane = self._lanes[record.mode, record.source] = Lane(origin)
+        return lane

@@ -196,7 +196,8 @@ def test_a_server_with_a_password_wants_that_password(open_mirror, password):
 def test_a_user_of_the_access_list_can_write_with_rights_on_our_keys_alone(
     server, open_mirror, reader
 ):
-    rights = ["~marketflow:*", "+@all", "-@admin"]
+    commands = ["xadd", "xrevrange", "hset", "pexpire", "multi", "exec"]
+    rights = ["~marketflow:*", *(f"+{command}" for command in commands)]
     reader.client.execute_command("ACL", "SETUSER", "feeder", "on", f">{SECRET}", *rights)
     mirror = open_mirror(server, username="feeder", password=SECRET)
     mirror.ping()
@@ -240,6 +241,7 @@ def test_a_full_server_takes_all_or_nothing(mirror, reader):
     mirror.send([entry(NOON_MS)], 0)
     reader.client.config_set("maxmemory", 1)
     assert "maxmemory" in refusal(mirror.send, [entry(NOON_MS + 1), entry(NOON_MS + 2)], 0)
+    assert "maxmemory" in refusal(mirror.ping)
     assert reader.ids(BTC) == [NOON_MS]
     reader.client.config_set("maxmemory", 0)
     mirror.send([entry(NOON_MS + 1), entry(NOON_MS + 2)], 0)

@@ -1,5 +1,7 @@
 """Three ways of decoding a chunk, one result: what the plain one says line by line."""
 
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -121,6 +123,38 @@ def test_the_three_ways_of_decoding_agree(chunk, max_line):
     assert one.decode(chunk, NOW) == plain
     assert one._by_pattern(chunk, NOW) in (None, plain)
     assert one._joined(chunk, NOW) in (None, plain)
+
+
+@given(CHUNKS)
+def test_text_that_is_passed_on_is_json_and_holds_the_very_ticks(chunk):
+    found = decoder().decode(chunk, NOW)
+    assert set(found.texts) in (set(), set(found.ticks))
+    for symbol, text in found.texts.items():
+        ticks = found.ticks[symbol]
+        assert json.loads(b"[%b]" % text.timestamps_ms) == ticks.timestamps_ms
+        prices = json.loads(b"[%b]" % text.prices)
+        assert [float(price) for price in prices] == ticks.prices
+        assert text.last == (ticks.timestamps_ms[-1], ticks.prices[-1])
+
+
+@pytest.mark.parametrize("price", ["5.00", "5", "0.10", "999999999999.25", "0.1" + "0" * 23])
+def test_plain_numbers_are_passed_on_as_they_were_written(price):
+    found = decoder().decode(line(price=price) + line("ETHUSDT", "1.5") + line(price="7"), NOW)
+    assert found.texts["BTCUSDT"].prices == f"{price},7".encode()
+    assert found.texts["BTCUSDT"].timestamps_ms == f"{NOW},{NOW}".encode()
+
+
+@pytest.mark.parametrize("price", ["1E5", "1e5", "+5", "5.", ".5", "05", "1_0", "NaN", "Infinity"])
+def test_text_of_any_other_form_is_not_passed_on(price):
+    chunk = line() + line(price=price)
+    assert decoder()._by_pattern(chunk, NOW) is None
+    assert decoder().decode(chunk, NOW).texts == {}
+
+
+@pytest.mark.parametrize("price", ["0", "0.0", "0.000", "1000000000001", "9" * 12 + ".99999999"])
+def test_prices_at_the_bounds_are_judged_as_ever(price):
+    chunk = line() + line("ETHUSDT", price)
+    assert decoder().decode(chunk, NOW) == decoder()._line_by_line(chunk, NOW)
 
 
 @given(CHUNKS)
