@@ -39,3 +39,7 @@ def test_bad_answers_and_lost_connections_are_counted():
 def test_anything_else_is_refused(text):
     with pytest.raises(ValueError, match="wrk must print"):
         parse(text)
+
+
+def test_a_latency_of_seconds_is_read_with_the_space_that_wrk_prints_behind_it():
+    assert parse(PRINTED.replace("1.42ms", "1.01s ")).p99_ms == 1010
