@@ -48,10 +48,11 @@ function lists.mix()
   end
 end
 
+-- so many assets that no two refreshes are shared
 function lists.refresh()
   wrk.method = "POST"
-  for _, asset in ipairs({"btcusdt", "ethusdt", "solusdt", "dogeusdt", "tonusdt"}) do
-    requests[#requests + 1] = wrk.format("POST", "/refresh/" .. asset)
+  for number = 1000, 8999 do
+    requests[#requests + 1] = wrk.format("POST", "/refresh/symbol" .. number)
   end
 end
 
