@@ -5,6 +5,7 @@ import time
 from marketflow.application.ports import Instant
 
 _MS_NS = 1_000_000
+_new = tuple.__new__
 
 
 class SystemClock:
@@ -16,7 +17,8 @@ class SystemClock:
 
     def now(self) -> Instant:
         mono_ms = time.monotonic_ns() // _MS_NS
-        return Instant(mono_ms, mono_ms + self._offset_ms)
+        # as `Instant(…)` in half the time
+        return _new(Instant, (mono_ms, mono_ms + self._offset_ms))
 
     def follow(self) -> int:
         step_ms = self._system_offset_ms() - self._offset_ms

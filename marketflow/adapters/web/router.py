@@ -17,6 +17,7 @@ from marketflow.domain.errors import MarketflowError
 log = logging.getLogger(__name__)
 
 _MAX_WAITING = 256  # questions that may wait for the pool
+_REMEMBERED = 1024  # paths
 _EVERYTHING = ("Allow", "GET, HEAD, OPTIONS, POST")
 
 
@@ -73,6 +74,7 @@ class Router:
         origins: Iterable[str] = (),
     ) -> None:
         self._root = _Node()
+        self._found: dict[str, tuple[Route, list[str]]] = {}  # by path
         self._deliver = Delivery(origins)
         self._pool = pool
         self._guards = tuple(guards)
@@ -94,9 +96,10 @@ class Router:
         try:
             for guard in self._guards:
                 guard(request)
+            path = request.path
             if request.target == "*":
                 return Response(204, headers=(_EVERYTHING,))
-            route, values = self._find(request.path)
+            route, values = self._found.get(path) or self._find(path)
             request.route = route.template
             handler = route.handlers.get(request.method)
             if handler is None:
@@ -132,7 +135,10 @@ class Router:
             node = following
         if node.route is None:
             raise Refused(404, "no such route, GET / lists them")
-        return node.route, values
+        found = node.route, values
+        if len(self._found) < _REMEMBERED:
+            self._found[path] = found
+        return found
 
     def _submit(self, later: Later, request: Request) -> Response | Future[Response]:
         if not self._places.acquire(blocking=False):
