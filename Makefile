@@ -31,7 +31,7 @@ test: servers $(DEV) ## All tests [ARGS="-k window"]
 unit: servers $(DEV) ## The tests that do not start the service [ARGS=...]
 	@exec $(BIN)/python -m pytest -m "not slow" $(ARGS)
 
-servers: ## Are PostgreSQL, Redis and Chromium installed? Installs them if it may: root, with apt-get
+servers: ## Are PostgreSQL, Redis, Chromium and Prometheus installed? Installs them if it may: root, with apt-get
 	@$(PYTHON) -m tools.binaries
 
 check: $(DEV) ## Formatter, linter, types, and who imports whom

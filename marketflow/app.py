@@ -21,6 +21,8 @@ from marketflow.settings import ConfigError
 
 log = logging.getLogger(__name__)
 
+_OTHER_REQUIREMENTS = {"boto3": "requirements-dynamodb.txt"}
+
 
 class Service:
     """Every object of one running service. The port is bound at construction, `start` serves.
@@ -121,7 +123,8 @@ def run(config: Config, warnings: list[str]) -> int:
     except ConfigError as error:
         return _complain(str(error), status=2)
     except ImportError as error:
-        return _complain(f"{error.name} is not installed: pip install -r requirements.txt")
+        wanted = _OTHER_REQUIREMENTS.get(error.name or "", "requirements.txt")
+        return _complain(f"{error.name} is not installed: pip install -r {wanted}")
     except OSError as error:
         return _complain(
             f"cannot listen on {config.http.host}:{config.http.port}: {error.strerror or error}"

@@ -62,16 +62,7 @@ class Pipeline:
         self.broadcaster = Broadcaster(
             self.market, self.telemetry, clock=clock, stale_after_ms=config.feed.stale_after_ms
         )
-        self.flusher = Flusher(
-            self._closings,
-            outbox=self.stores.outbox,
-            store=self.stores.store,
-            journal=self.stores.journal,
-            retention_ms=self.stores.retention_ms,
-            clock=clock,
-            telemetry=self.telemetry,
-            announce=self.broadcaster.stored,
-        )
+        self.flusher = self._new_flusher()
         self.publisher = publisher_of(config, self.stores, clock)
         self.modes = Modes(
             config.mode,
@@ -105,6 +96,18 @@ class Pipeline:
     def channels(self) -> list[Channel[Any]]:
         """Return every channel."""
         return [self._inbox, *self.modes.intake.channels(), self._batches, self._closings]
+
+    def _new_flusher(self) -> Flusher:
+        return Flusher(
+            self._closings,
+            outbox=self.stores.outbox,
+            store=self.stores.store,
+            journal=self.stores.journal,
+            retention_ms=self.stores.retention_ms,
+            clock=self._clock,
+            telemetry=self.telemetry,
+            announce=self.broadcaster.stored,
+        )
 
     def _new_collector(self) -> Collector:
         return Collector(

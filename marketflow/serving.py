@@ -51,39 +51,9 @@ def server_of(
     """
     http = config.http
     counts = HttpMetrics()
-    health = Health(
-        market=pipeline.market,
-        telemetry=pipeline.telemetry,
-        flusher=pipeline.flusher,
-        journal=pipeline.stores.journal,
-        clock=clock,
-        channels=pipeline.channels,
-        threads=threads,
-        stale_after_ms=config.feed.stale_after_ms,
-        backend=config.storage.backend,
-        publisher=pipeline.publisher,
-        assets=None if assets is None else assets.report,
-        version=__version__,
-    )
-    metrics = MetricsPage(
-        telemetry=pipeline.telemetry,
-        flusher=pipeline.flusher,
-        journal=pipeline.stores.journal,
-        clock=clock,
-        http=counts,
-        # there is no server yet
-        connections=lambda: server.connections(),  # noqa: PLW0108
-        subscribers=lambda: server.subscribers(),  # noqa: PLW0108
-        channels=pipeline.channels,
-        publisher=pipeline.publisher,
-        assets=assets,
-        version=__version__,
-    )
-    stream = EventStream(
-        pipeline.broadcaster,
-        start_ms=clock.now().wall_ms,
-        interval_s=http.stream_interval_ms / 1000,
-    )
+    health = _health_of(config, pipeline, assets, clock=clock, threads=threads)
+    metrics = _metrics_of(pipeline, assets, counts, clock=clock, server=lambda: server)
+    stream = _stream_of(http, pipeline, clock)
     apis = Apis(
         prices=_price_api_of(http, pipeline),
         history=_history_api_of(pipeline),
@@ -99,15 +69,75 @@ def server_of(
         _router_of(http, apis, pool),
         refuse=problem,
         observe=counts.observe,
-        limits=Limits(
-            max_connections=http.max_connections,
-            request_timeout=http.request_timeout_ms / 1000,
-            idle_timeout=http.idle_timeout_ms / 1000,
-        ),
+        limits=_limits_of(http),
         reuse_port=http.reuse_port,
         stream=stream,
     )
     return server
+
+
+def _health_of(
+    config: Config,
+    pipeline: Pipeline,
+    assets: Assets | None,
+    *,
+    clock: Clock,
+    threads: Callable[[], tuple[int, int]],
+) -> Health:
+    return Health(
+        market=pipeline.market,
+        telemetry=pipeline.telemetry,
+        flusher=pipeline.flusher,
+        journal=pipeline.stores.journal,
+        clock=clock,
+        channels=pipeline.channels,
+        threads=threads,
+        stale_after_ms=config.feed.stale_after_ms,
+        backend=config.storage.backend,
+        publisher=pipeline.publisher,
+        assets=None if assets is None else assets.report,
+        version=__version__,
+    )
+
+
+def _metrics_of(
+    pipeline: Pipeline,
+    assets: Assets | None,
+    counts: HttpMetrics,
+    *,
+    clock: Clock,
+    server: Callable[[], Server],
+) -> MetricsPage:
+    return MetricsPage(
+        telemetry=pipeline.telemetry,
+        flusher=pipeline.flusher,
+        journal=pipeline.stores.journal,
+        clock=clock,
+        http=counts,
+        # it is made after the page
+        connections=lambda: server().connections(),
+        subscribers=lambda: server().subscribers(),
+        channels=pipeline.channels,
+        publisher=pipeline.publisher,
+        assets=assets,
+        version=__version__,
+    )
+
+
+def _stream_of(http: HttpSettings, pipeline: Pipeline, clock: Clock) -> EventStream:
+    return EventStream(
+        pipeline.broadcaster,
+        start_ms=clock.now().wall_ms,
+        interval_s=http.stream_interval_ms / 1000,
+    )
+
+
+def _limits_of(http: HttpSettings) -> Limits:
+    return Limits(
+        max_connections=http.max_connections,
+        request_timeout=http.request_timeout_ms / 1000,
+        idle_timeout=http.idle_timeout_ms / 1000,
+    )
 
 
 def _price_api_of(http: HttpSettings, pipeline: Pipeline) -> PriceApi:

@@ -25,8 +25,6 @@ class FakeExchange:
     Without *answer* questions wait in `waiting` until `tell_all`; set `answer` at any time.
     """
 
-    address = "nowhere"
-
     def __init__(self, exchange: str, answer: Callable[[str], Answer] | None = None) -> None:
         self.exchange = exchange
         self.answer = answer

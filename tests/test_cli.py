@@ -54,6 +54,29 @@ def app(monkeypatch):
     return module
 
 
+@pytest.mark.parametrize(
+    ("setting", "value", "package", "file"),
+    [
+        ("STORAGE_BACKEND", "postgres", "psycopg2", "requirements.txt"),
+        ("CACHE_BACKEND", "redis", "redis", "requirements.txt"),
+        ("ASSETS_HISTORY", "dynamodb", "boto3", "requirements-dynamodb.txt"),
+    ],
+)
+def test_a_missing_package_is_told_with_the_file_that_lists_it(
+    setting, value, package, file, tmp_path
+):
+    done = subprocess.run(
+        [sys.executable, "-S", str(ROOT / "marketflow.py"), "--data-dir", str(tmp_path)],
+        env={f"MARKETFLOW_{setting}": value},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    sentence = f"marketflow: {package} is not installed: pip install -r {file}\n"
+    assert (done.returncode, done.stderr) == (1, sentence)
+
+
 def test_help_begins_with_the_text_of_the_brief():
     done = marketflow("--help")
     assert (done.returncode, done.stderr) == (0, "")

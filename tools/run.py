@@ -57,7 +57,7 @@ def main() -> int:
             return _run(processes, options, exchanges)
     except Interrupted:
         return 0
-    except (ServerEnded, RuntimeError) as error:
+    except (ServerEnded, FileNotFoundError, RuntimeError) as error:
         return _complain(str(error))
 
 

@@ -14,7 +14,6 @@ class QuoteSource(Protocol):
     """One exchange that is asked for quotes, and does not send them by itself."""
 
     exchange: str
-    address: str  # for logs: who is asked; holds no secret
 
     def ask(self, asset: str, deadline: float, tell: Callable[[Answer], None]) -> None:
         """Ask for a quote of *asset* (lower case), and return without waiting for the answer.

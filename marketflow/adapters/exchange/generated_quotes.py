@@ -17,8 +17,6 @@ class GeneratedQuotes:
     All exchanges quote around the same walk of an asset, whatever their seeds.
     """
 
-    address = "generated"
-
     def __init__(self, exchange: str, *, clock: Clock, seed: int) -> None:
         self.exchange = exchange
         self._number = number_of(exchange)

@@ -49,7 +49,7 @@ class UrlTemplate:
     """A URL with placeholders in its path or query.
 
     Raises:
-        ValueError: it is none; says why.
+        ValueError: it is none; says why, without what may be secret in it.
     """
 
     def __init__(self, url: str) -> None:
@@ -71,15 +71,6 @@ class UrlTemplate:
                 text if text.isascii() and text.isalnum() else quote(text, safe="")
             ) + literal
         return target
-
-
-def check_template(url: str) -> None:
-    """Check that *url* can be asked for tickers.
-
-    Raises:
-        ValueError: it cannot; says why, without what may be secret in it.
-    """
-    UrlTemplate(url)
 
 
 def _parse(url: str) -> SplitResult:

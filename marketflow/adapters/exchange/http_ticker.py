@@ -48,7 +48,6 @@ class HttpTicker:
         template = UrlTemplate(url)
         place = template.place
         self.exchange = exchange
-        self.address = place.address
         self._template = template
         self._names = Names(symbols)
         self._reader = QuoteReader(exchange, fields or QuoteFields())

@@ -23,7 +23,7 @@ from marketflow.domain.errors import StorageUnavailable
 
 _CONNECT_S = 1.0
 _ANSWER_S = 2.0
-REQUEST_S = _CONNECT_S + _ANSWER_S  # no request takes longer
+_REQUEST_S = _CONNECT_S + _ANSWER_S  # no request takes longer
 # one attempt: the library's default goes on for minutes, and who asks knows better when to
 # come again; as many connections as threads that may ask, since more would be opened and dropped
 _CONFIG = Config(
@@ -109,7 +109,7 @@ class DynamoClient:
         if self._client is not None and not self._closed.is_set():
             return self._client
         # the search for credentials may take a while, and nobody waits for those of others
-        if not self._making.acquire(timeout=REQUEST_S):
+        if not self._making.acquire(timeout=_REQUEST_S):
             raise self.unavailable("credentials are still being looked for")
         try:
             if self._closed.is_set():

@@ -1,7 +1,7 @@
 """The routes of the aggregated asset prices."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from urllib.parse import urlencode
 
 from marketflow.adapters.web.failures import NO_STORE, Refused
@@ -10,14 +10,15 @@ from marketflow.adapters.web.query import names_in, parameters, whole
 from marketflow.adapters.web.response import Response
 from marketflow.adapters.web.router import Later, Parked
 from marketflow.adapters.web.times import time_ms
-from marketflow.application.assets.prices import AssetPrices, AssetView
-from marketflow.application.assets.refreshes import Refreshed, Refreshes
+from marketflow.application.assets.flight import Refreshed
+from marketflow.application.assets.prices import AssetListing, AssetPrices, AssetView
+from marketflow.application.assets.refreshes import Refreshes
 from marketflow.domain.asset import AssetPrice, Source
 
 _HEADERS = (NO_STORE,)
 _BOOL = {True: "true", False: "false"}
 _MOST_NAMES = 200
-_PAGE, _MOST_LISTED = 100, 10_000
+_PAGE, _MOST_AT_ONCE, _MOST_LISTED = 100, 500, 10_000
 _ITEMS, _MOST_ITEMS = 500, 5_000
 _FOREVER_S = 1 << 50
 _LEAST_MS = 100_000_000_000  # as seconds it is the year 5138, as milliseconds 1973
@@ -58,23 +59,17 @@ class AssetApi:
         asset = self._prices.asset(name)
         return Parked(self._refreshes.refresh(asset), _refreshed)
 
-    def listing(self, request: Request) -> Response:
+    def listing(self, request: Request) -> Response | Later:
         """Answer `GET /assets[?tier=][&limit=][&cursor=]`."""
         asked = parameters(request.query, ("tier", "limit", "cursor"))
         limit = whole(asked, "limit", default=_PAGE, most=_MOST_LISTED)
-        found = self._prices.listing(asked.get("tier"), asked.get("cursor"), limit)
-        body: dict[str, object] = {
-            "assets": [
-                {"asset": asset, "tier": tier, "last_updated": at_ms and at_ms // 1000}
-                for asset, tier, at_ms in found.assets
-            ],
-            "next_cursor": found.after,
-        }
-        headers: tuple[tuple[str, str], ...] = _HEADERS
-        if found.after is not None:
-            following = {**asked, "cursor": found.after}
-            headers = (*headers, ("Link", f'</assets?{urlencode(following)}>; rel="next"'))
-        return Response(200, json.dumps(body).encode(), headers=headers)
+
+        def work() -> Response:
+            found = self._prices.listing(asked.get("tier"), asked.get("cursor"), limit)
+            return _listing(found, asked)
+
+        # thousands take so long that nobody else should wait for them
+        return Later(work) if limit > _MOST_AT_ONCE else work()
 
     def history(self, request: Request, name: str) -> Later:
         """Answer `GET /assets/{asset}/history[?from=][&to=][&limit=]`."""
@@ -136,6 +131,21 @@ def _refreshed(refreshed: Refreshed) -> Response:
         "stored": {"memory": True, "redis": refreshed.shared, "history": refreshed.history},
     }
     return _answer(json.dumps(body))
+
+
+def _listing(found: AssetListing, asked: Mapping[str, str]) -> Response:
+    body = {
+        "assets": [
+            {"asset": asset, "tier": tier, "last_updated": at_ms and at_ms // 1000}
+            for asset, tier, at_ms in found.assets
+        ],
+        "next_cursor": found.after,
+    }
+    headers: tuple[tuple[str, str], ...] = _HEADERS
+    if found.after is not None:
+        following = {**asked, "cursor": found.after}
+        headers = (*headers, ("Link", f'</assets?{urlencode(following)}>; rel="next"'))
+    return Response(200, json.dumps(body).encode(), headers=headers)
 
 
 def _answer(text: str) -> Response:

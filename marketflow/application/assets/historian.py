@@ -59,7 +59,6 @@ class Historian:
         self._drops = Throttle(every_ms=60_000)
         self.dropped = 0  # items given up that the history never had
         self.dropped_mono: int | None = None  # when the last one was
-        self.written = 0
         self.latency_ms: float | None = None  # of the last write or ping
 
     @property
@@ -112,7 +111,7 @@ class Historian:
         """Write until closed, then what is left, and close the history."""
         while not self._closing:
             self._turn()
-            self._wake.wait(self._patience_s())
+            self._wake.wait(self._trouble.wait_s(_WAIT_S, self._clock.now().mono_ms))
             self._wake.clear()
         self._turn(last=True)
         with self._lock:
@@ -186,15 +185,9 @@ class Historian:
                 # a newer one may have come meanwhile: it waits on
                 if waiting.get(key) is item:
                     del waiting[key]
-        self.written += len(batch)
 
     def _time(self, started: float) -> None:
         self.latency_ms = round((monotonic() - started) * 1000, 3)
-
-    def _patience_s(self) -> float:
-        if self._trouble.problem is None:
-            return _WAIT_S
-        return max(0.05, (self._trouble.retry_mono - self._clock.now().mono_ms) / 1000)
 
     def _note_drop(self) -> None:
         now_mono = self._clock.now().mono_ms

@@ -60,9 +60,8 @@ class AssetPrices:
         self._sharing = sharing
         self._clock = clock
         self._mode = mode
-        self.hits = 0  # questions answered from memory
-        self.found = 0  # from the shared cache
-        self.misses = 0  # not at all
+        self.hits = 0  # questions for which there was a price, here or in the shared cache
+        self.misses = 0
 
     def price(self, name: str) -> AssetView:
         """Return the price of an asset; for every GET, so a few look-ups and no lock.
@@ -118,7 +117,7 @@ class AssetPrices:
         if price is None:
             self.misses += 1
             raise AssetNotFound
-        self.found += 1
+        self.hits += 1
         return self._view(price, now.wall_ms)
 
     def listing(self, tier: str | None, after: str | None, limit: int) -> AssetListing:

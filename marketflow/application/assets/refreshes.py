@@ -19,12 +19,11 @@ from marketflow.domain.errors import AssetNotFound, NoQuotes, NotAsked, NotListe
 from marketflow.domain.mode import Mode
 from marketflow.domain.vwap import VwapPolicy, vwap
 
-__all__ = ["RESULTS", "Refreshed", "Refreshes"]
-
 log = logging.getLogger(__name__)
 
 _GRACE_MS = 1_000  # a source tells "a moment after" its deadline
 RESULTS = ("ok", "not_listed", "failed")
+_RESTING = NotAsked("it does not answer, and is not asked for a while")
 
 
 class Refreshes:
@@ -173,6 +172,3 @@ class Refreshes:
         """Whether the log has not had *sentence* for a minute: a bug comes with every refresh."""
         with self._counting:
             return self._complaints.allow(sentence, self._clock.now().mono_ms) > 0
-
-
-_RESTING = NotAsked("it does not answer, and is not asked for a while")

@@ -76,7 +76,7 @@ class AssetReport:
             "status": status,
             "known": len(self._prices.catalog.names),
             "cached": len(self._books[self._mode()]),
-            "hits": self._prices.hits + self._prices.found,
+            "hits": self._prices.hits,
             "misses": self._prices.misses,
             "exchanges": {
                 exchange.breaker.exchange: _exchange(exchange, now) for exchange in exchanges

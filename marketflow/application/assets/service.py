@@ -49,16 +49,7 @@ class Assets:
     ) -> None:
         self.books = {which: _book(which, sources[which], rules) for which in Mode}
         self.historian = Historian(history, clock=clock, retention_ms=rules.history_retention_ms)
-        self.sharing = None
-        if cache is not None:
-            self.sharing = Sharing(
-                cache,
-                books=self.books,
-                assets=catalog.names,
-                ttl_ms=rules.ttl_ms,
-                clock=clock,
-                mode=mode,
-            )
+        self.sharing = _sharing(cache, self.books, catalog, rules, clock=clock, mode=mode)
         self.refreshes = Refreshes(
             catalog,
             books=self.books,
@@ -125,6 +116,22 @@ class Assets:
             clock=clock,
             mode=mode,
         )
+
+
+def _sharing(
+    cache: AssetCache | None,
+    books: Mapping[Mode, AssetBook],
+    catalog: AssetCatalog,
+    rules: AssetRules,
+    *,
+    clock: Clock,
+    mode: Callable[[], Mode],
+) -> Sharing | None:
+    if cache is None:
+        return None
+    return Sharing(
+        cache, books=books, assets=catalog.names, ttl_ms=rules.ttl_ms, clock=clock, mode=mode
+    )
 
 
 def _book(mode: Mode, sources: Sequence[QuoteSource], rules: AssetRules) -> AssetBook:

@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 _BATCH = 500  # prices in one write
 _WAIT_S = 1.0  # between looks at the mode, and pings in trouble
-_LAST_S = 2.0  # for what is left when closed
+_LAST_S = 2.0  # for one send once it is closed: a stop must not wait for a slow cache
 
 T = TypeVar("T")
 
@@ -54,7 +54,6 @@ class Sharing:
         self._closed = False
         self._trouble = Trouble(starts="prices are not shared", ends="prices are shared again")
         self.latency_ms: float | None = None  # of the last exchange with the cache
-        self.sent = 0
 
     @property
     def problem(self) -> str | None:
@@ -100,7 +99,7 @@ class Sharing:
         """Send until closed, then what is left, and close the cache."""
         while not self._closing:
             self._turn()
-            self._wake.wait(self._patience_s())
+            self._wake.wait(self._trouble.wait_s(_WAIT_S, self._clock.now().mono_ms))
             self._wake.clear()
         self._turn(last=True)
         with self._lock:
@@ -124,7 +123,7 @@ class Sharing:
         while parcels := self._take(now_mono):
             self._put(parcels, now_mono)
             did = True
-            if last and monotonic() >= deadline:
+            if self._closing and monotonic() >= deadline:
                 break
         if not did and self._trouble.problem is not None:
             self._timed(self._cache.ping)
@@ -170,7 +169,6 @@ class Sharing:
         self._timed(lambda: self._cache.put(parcels[0].mode, prices))
         with self._lock:
             told = self._outgoing.settle()
-        self.sent += len(parcels)
         _tell(told, took=True)
 
     def _fail(self, reason: str) -> None:
@@ -188,11 +186,6 @@ class Sharing:
         result = action()
         self.latency_ms = round((monotonic() - started) * 1000, 3)
         return result
-
-    def _patience_s(self) -> float:
-        if self._trouble.problem is None:
-            return _WAIT_S
-        return max(0.05, (self._trouble.retry_mono - self._clock.now().mono_ms) / 1000)
 
 
 def _tell(told: Sequence[Told], *, took: bool) -> None:

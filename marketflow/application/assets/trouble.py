@@ -7,6 +7,8 @@ from marketflow.application.pipeline.backoff import Backoff
 
 log = logging.getLogger(__name__)
 
+_LEAST_WAIT_S = 0.05
+
 
 class Trouble:
     """Notes failures and successes of one store, from any thread.
@@ -23,6 +25,12 @@ class Trouble:
         self._since_mono = 0
         self._backoff = Backoff(0.2, 2.0)
         self._lock = Lock()
+
+    def wait_s(self, usual_s: float, now_mono: int) -> float:
+        """Return how long to wait for work: *usual_s*, in trouble until the next attempt."""
+        if self.problem is None:
+            return usual_s
+        return max(_LEAST_WAIT_S, (self.retry_mono - now_mono) / 1000)
 
     def failed(self, reason: str, now_mono: int) -> None:
         """Note that an attempt failed."""

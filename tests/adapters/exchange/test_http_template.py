@@ -2,7 +2,7 @@
 
 import pytest
 
-from marketflow.adapters.exchange.http_template import UrlTemplate, check_template
+from marketflow.adapters.exchange.http_template import UrlTemplate
 from marketflow.adapters.exchange.quote_names import Names
 
 
@@ -82,6 +82,6 @@ def test_the_place_is_host_and_port(url, place, address, header):
 )
 def test_what_cannot_be_asked_is_refused(url, reason):
     with pytest.raises(ValueError, match=reason) as refused:
-        check_template(url)
+        UrlTemplate(url)
     assert "secret" not in str(refused.value)
     assert str(refused.value).startswith("url must ")

@@ -8,9 +8,10 @@ from functools import partial
 import pytest
 
 from marketflow.application.asset_ports import CachedPrice
+from marketflow.application.assets import sharing as sharing_module
 from marketflow.domain.errors import AssetNotFound
 from marketflow.domain.mode import Mode
-from tests.application.assets.rig import Rig, price_of
+from tests.application.assets.rig import NAMES, Rig, price_of
 from tests.fake_assets import MemoryAssetCache
 from tests.fakes import ManualClock
 
@@ -259,6 +260,22 @@ def test_closed_while_the_cache_is_away_everybody_is_told(rig):
     rig.sharing.close()
     rig.sharing.run()
     assert future.result(timeout=0).shared is False
+
+
+def test_closed_in_the_middle_of_a_long_send_it_ends_in_time(rig, monkeypatch):
+    monkeypatch.setattr(sharing_module, "_BATCH", 1)
+    monkeypatch.setattr(sharing_module, "_LAST_S", 0.0)
+    put = rig.cache.put
+
+    def close_and_put(mode, prices):
+        rig.sharing.close()
+        put(mode, prices)
+
+    monkeypatch.setattr(rig.cache, "put", close_and_put)
+    futures = [rig.refresh(name) for name in NAMES]
+    rig.sharing.run()
+    assert rig.cache.puts == 2, "one, and one for what is left"
+    assert [future.result(timeout=0).shared for future in futures].count(True) == 2
 
 
 def test_who_comes_too_late_for_the_last_send_is_told_too(rig):
