@@ -50,9 +50,9 @@ class Gaps:
         interval_ms = minutes.interval_ms
         end_ms = align(minutes.settled_ms, interval_ms)
         if to_ms is not None:
-            end_ms = min(end_ms, align(to_ms, interval_ms))
+            end_ms = max(0, min(end_ms, align(to_ms, interval_ms)))
         start_ms = max(0, end_ms - _DEFAULT_MS if from_ms is None else from_ms)
-        start_ms = align_up(start_ms, interval_ms)
+        start_ms = min(align_up(start_ms, interval_ms), end_ms)
         gaps: list[Gap] = []
         if start_ms < end_ms:
             runs: dict[str, list[Run]] = {name: [] for name in names}

@@ -189,6 +189,19 @@ def test_gaps_and_minutes_together_are_the_whole_time(seed, rules, exchange, dat
     assert not any((gap.exchange, gap.from_ms) in gaps for gap in found.gaps), "gaps are joined"
 
 
+@pytest.mark.parametrize(
+    ("from_ms", "to_ms", "shown"),
+    [
+        (MINUTE + 1, 2 * MINUTE - 1, (MINUTE, MINUTE)),
+        (-9 * MINUTE, -8 * MINUTE, (0, 0)),
+        (None, -1, (0, 0)),
+    ],
+)
+def test_gaps_of_a_time_without_a_whole_minute_are_those_of_no_time(from_ms, to_ms, shown):
+    found = MinuteRig().gaps.ask("BTCUSDT", None, from_ms=from_ms, to_ms=to_ms)
+    assert (found.from_ms, found.to_ms, found.gaps) == (*shown, [])
+
+
 def test_gaps_of_the_last_day_begin_with_an_exchanges_first_minute_of_all():
     rig = MinuteRig()
     start = rig.now_ms - rig.now_ms % MINUTE

@@ -3,6 +3,7 @@
 Every name in them is known and needs no quoting.
 """
 
+import sys
 from datetime import UTC, datetime
 from functools import lru_cache
 
@@ -10,6 +11,7 @@ from marketflow.application.answers import AveragePrice, ExtremePrice, LatestPri
 from marketflow.domain.period import Period
 
 _BOOL = {True: "true", False: "false"}
+_MOST = sys.float_info.max
 
 
 def latest_json(found: LatestPrice) -> str:
@@ -43,11 +45,13 @@ def average_json(found: AveragePrice, period: Period) -> str:
 def stats_json(found: PriceStats, period: Period) -> str:
     """Return the object that `/prices/stats/{symbol}` answers with."""
     change = found.close - found.open
+    # from next to nothing to a price is more per cent than a float holds, and JSON has no infinity
+    percent = min(change / found.open * 100, _MOST)
     return (
         f'{{"symbol":"{found.symbol}","exchange":{_exchange(found.exchange)},'
         f'"open":{found.open!r},"high":{found.high!r},"low":{found.low!r},'
         f'"close":{found.close!r},"average":{found.average!r},'
-        f'"change":{change!r},"change_pct":{change / found.open * 100!r},'
+        f'"change":{change!r},"change_pct":{percent!r},'
         f'"period":"{period.text}","from":{found.from_ms},"to":{found.to_ms},'
         f'"count":{found.ticks}}}'
     )

@@ -70,7 +70,8 @@ class EventStream:
         self._encoded.clear()
         self._frames.clear()
         self._comment = b""
-        if now >= self._next_comment:
+        # the next beat comes an interval from now at the earliest: that may be too late
+        if now + self.interval_s > self._next_comment:
             self._comment, self._next_comment = _COMMENT, now + _COMMENT_S
         return bool(self._events or self._comment)
 

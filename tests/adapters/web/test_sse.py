@@ -206,6 +206,13 @@ def test_a_comment_shows_every_fifteen_seconds_that_the_stream_lives():
     assert [later - at for (at, _), (later, _) in pairwise(found)] == [15.0, 15.0]
 
 
+def test_a_comment_never_comes_later_than_after_fifteen_seconds_when_beats_are_late():
+    streaming = Streaming()
+    found = [streaming.now for _ in range(200) if streaming.beat(0.27)]
+    assert len(found) == 3
+    assert all(14.5 < later - at <= 15.0 for at, later in pairwise(found))
+
+
 def test_who_comes_back_gets_the_minutes_it_missed_after_a_snapshot():
     streaming = Streaming()
     streaming.broadcaster.stored([minute_row(tick_count=1)])
