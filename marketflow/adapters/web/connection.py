@@ -15,6 +15,7 @@ from marketflow.adapters.web.response import CONTINUE, Response, Subscription
 
 _READ = select.EPOLLIN
 _WRITE = select.EPOLLOUT
+_HELD_BYTES = 16 * 1024  # shorter answers may wait for the end of the turn
 _RECEIVE_BYTES = 16 * 1024
 _PROGRESS_BYTES = 64 * 1024  # what a client must take within the write deadline
 _UNREAD_BYTES = 64 * 1024  # read ahead of an answer that is being made
@@ -33,6 +34,10 @@ class Loop(Protocol):
 
     def drop(self, connection: "Connection", why: str = "") -> None:
         """Close and forget, counting *why*."""
+        ...
+
+    def hold(self, connection: "Connection") -> bool:
+        """Promise to call `send_held` at the end of this turn, if there is time for that."""
         ...
 
     def hand_over(self, connection: "Connection", step: Callable[[float], None]) -> None:
@@ -56,6 +61,7 @@ class Connection:
         "closing",
         "ended",
         "events",
+        "held",
         "lingering",
         "loop",
         "parked",
@@ -74,6 +80,7 @@ class Connection:
         self.events = 0  # what the loop watches for
         self.since = now  # of the last answer, or of progress in sending one
         self.started = 0.0  # when the unfinished request's first byte came; 0 without one
+        self.held = b""  # an answer that the loop has sent at the end of its turn
         self.unsent = _NOTHING
         self.untaken = 0  # how much was unsent at *since*
         self.parked = False
@@ -187,7 +194,11 @@ class Connection:
             self.closing = True
         if answers:
             self.started = now if reader.waiting() else 0.0
-            self._send(b"".join(answers), now)
+            data = b"".join(answers)
+            if opened is None and len(data) < _HELD_BYTES and self.loop.hold(self):
+                self.held = data
+            else:
+                self._send(data, now)
             if opened is not None:
                 self.loop.subscribe(self, opened.subscription, now)
         elif not self.started and reader.waiting():
@@ -196,6 +207,13 @@ class Connection:
             reader.continue_due = False
             self._send(CONTINUE, now)
         return room <= 0 and self._free()
+
+    def send_held(self, now: float) -> None:
+        """Send the answer that was held back."""
+        if self.held:
+            self._send(b"", now)
+        if self.ended:
+            self._settle()
 
     def _free(self) -> bool:
         return not (self.parked or self.unsent or self.closing)
@@ -224,6 +242,8 @@ class Connection:
         self._settle()
 
     def _send(self, data: bytes, now: float) -> None:
+        if self.held:
+            self.held, data = b"", self.held + data
         if self.unsent:  # what was parked is done before the client took what came before it
             self.unsent = memoryview(b"".join((self.unsent, data)))
             self.untaken += len(data)
@@ -258,7 +278,7 @@ class Connection:
 
     def _settle(self) -> None:
         over = self.ended or (self.loop.responder.draining and not self.lingering)
-        if over and not (self.parked or self.unsent):
+        if over and not (self.parked or self.unsent or self.held):
             self.loop.drop(self)
         else:
             self._watch()

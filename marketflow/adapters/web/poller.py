@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 
 _READ = select.EPOLLIN
 _DISCARDED_BYTES = 64 * 1024
+_MOST_HELD = 64  # answers
 _BURST = 64  # connections admitted before the others get their turn
 
 Peer = Connection | Subscriber
@@ -64,6 +65,8 @@ class Poller:
         # not `selectors`: its wrapping of each event takes 0.4 us, a 25th of an answer
         self._epoll = select.epoll()
         self._watched: dict[int, Peer] = {}
+        self._holding = False
+        self._held: list[Connection] = []
         self._steps: deque[tuple[Peer | None, Callable[[float], None]]] = deque()
         self._admitted = threading.Semaphore(1)  # the burst that was handed over last
         self._waker, self._woken = socket.socketpair()
@@ -159,6 +162,15 @@ class Poller:
         if why:
             setattr(self.counts, why, getattr(self.counts, why) + 1)
 
+    def hold(self, connection: Connection) -> bool:
+        """Promise to call `send_held` at the end of this turn, if there is time for that."""
+        # A client that is told while we make the next answer falls asleep again before it comes,
+        # and waking it costs us 5 us. So answers are made first, then sent: under load a third
+        # more of them.
+        if self._holding:
+            self._held.append(connection)
+        return self._holding
+
     def subscribe(self, connection: Connection, subscription: Subscription, now: float) -> None:
         """Take the socket over and send what is unsent, then what *subscription* tells."""
         self._subscribers.expect_one()
@@ -193,6 +205,7 @@ class Poller:
         if int(now) != self._second:
             self._second = int(now)
             self.responder.refresh_date()
+        self._holding = len(ready) > 1
         for descriptor, _ in ready:
             connection = self._watched.get(descriptor)
             if connection is None:
@@ -207,6 +220,10 @@ class Poller:
                     connection.write(now)
             except Exception:  # noqa: BLE001  reported by `_failed`
                 self._failed(connection)
+            if len(self._held) >= _MOST_HELD:
+                self._send_held(now)
+        self._holding = False
+        self._send_held(now)
         # before the steps are counted: whoever hands over from here on must wake us again
         self._waking = False
         for _ in range(len(self._steps)):
@@ -219,6 +236,11 @@ class Poller:
             self._next_sweep = now + self._sweep_every
             for connection in list(self._connections):
                 self._guard(connection, connection.check, now)
+
+    def _send_held(self, now: float) -> None:
+        for connection in self._held:
+            self._guard(connection, connection.send_held, now)
+        self._held.clear()
 
     def _guard(self, connection: Peer | None, step: Callable[[float], None], now: float) -> None:
         try:
