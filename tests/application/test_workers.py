@@ -22,11 +22,11 @@ WAIT_S = 5.0
 class Bench:
     """Workers of one source; their batches end in a list."""
 
-    def __init__(self, decode, count=1):
+    def __init__(self, decode, count=1, turn=None):
         self.lane = Lane(Origin(Mode.LIVE, "exchange1", 0))
         self.batches = Channel("batches", 64)
         self.workers = Workers(
-            self.lane, decode, count=count, rules=MinuteRules(), batches=self.batches
+            self.lane, decode, count=count, rules=MinuteRules(), batches=self.batches, turn=turn
         )
         self.sent = 0
 
@@ -51,8 +51,8 @@ class Bench:
 def new_bench():
     made = []
 
-    def new(decode, count=1):
-        made.append(Bench(decode, count))
+    def new(decode, count=1, turn=None):
+        made.append(Bench(decode, count, turn))
         made[-1].workers.start()
         return made[-1]
 
@@ -187,3 +187,36 @@ def test_the_distributor_routes_each_chunk_to_its_source(caplog):
     assert [heard.number for heard in lanes[0].work.take(9, 0)] == [0, 3]
     assert [heard.number for heard in lanes[1].work.take(9, 0)] == [1]
     assert [record.source for record in caplog.records] == ["c"], "its intake was given up"
+
+
+def test_workers_of_all_sources_take_turns(new_bench):
+    turn, seen = threading.Lock(), []
+
+    def decode(chunk, received_ms):
+        seen.append(turn.locked())
+        return Decoded(1)
+
+    benches = [new_bench(decode, 5, turn), new_bench(decode, 5, turn)]
+    for bench in benches * 10:
+        bench.send(b"line\n")
+    for bench in benches * 10:
+        bench.receive()
+    assert seen == [True] * 20
+    assert not turn.locked()
+
+
+def test_who_is_stuck_does_not_keep_the_others_from_their_turn(new_bench):
+    turn, stuck, go_on = threading.Lock(), threading.Event(), threading.Event()
+
+    def wait_for_it(chunk, received_ms):
+        stuck.set()
+        go_on.wait(WAIT_S)
+        return Decoded(1)
+
+    slow, quick = new_bench(wait_for_it, 1, turn), new_bench(wire_decoder().decode, 1, turn)
+    slow.send(b"line\n")
+    assert stuck.wait(WAIT_S)
+    quick.send(line("BTCUSDT", 1.5, NOW))
+    assert quick.receive().parts["BTCUSDT"].ticks == 1
+    go_on.set()
+    slow.receive()

@@ -1,6 +1,7 @@
 """Everything that listens and decodes for one mode: started as one, stopped as one."""
 
 import logging
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from time import monotonic
@@ -48,6 +49,7 @@ class Intake:
         self._listeners: list[Listener] = []
         self._loops: list[Loop] = []
         self._pools: list[Workers] = []
+        self._turn = threading.Lock()  # of all sources' workers
         for source in sources:
             self._add(source, plumbing)
 
@@ -120,6 +122,7 @@ class Intake:
                 count=plumbing.workers_per_source,
                 rules=plumbing.rules,
                 batches=plumbing.batches,
+                turn=self._turn,
             )
         )
 
