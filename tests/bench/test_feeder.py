@@ -1,5 +1,6 @@
 import contextlib
 import json
+import signal
 import socket
 from collections import Counter
 
@@ -42,8 +43,11 @@ def test_the_next_blob_has_other_prices():
 
 @pytest.fixture
 def processes():
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     with Processes() as some:
         yield some
+    # it leaves signals blocked, for a program that ends; the tests that follow need them
+    signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def read_all(clients, feeder):
