@@ -257,7 +257,9 @@ class Poller:
         try:
             self._admit(client, now)
             for _ in range(_BURST):
-                self._admit(listener.accept()[0], now)
+                client, _ = listener.accept()
+                # not *now*: who came later must not look idle for as long
+                self._admit(client, monotonic())
         except OSError:
             pass  # nobody else waits, or accepting fails: the other thread will meet that too
         finally:
