@@ -26,7 +26,7 @@ fakeexchange: ## The three fake exchanges alone [ARGS="--port 40101 --faults dro
 	@exec $(PYTHON) -m fakeexchange $(ARGS)
 
 test: servers $(DEV) ## All tests [ARGS="-k window"]
-	@exec $(BIN)/python -m pytest -n 3 --dist loadfile $(ARGS)
+	@exec $(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 unit: servers $(DEV) ## The tests that do not start the service [ARGS=...]
 	@exec $(BIN)/python -m pytest -m "not slow" $(ARGS)
