@@ -14,6 +14,7 @@ from tools.processes import Processes
 GROUP = "HTTP, keep-alive GET of a small JSON answer, no feed"
 _LATEST = "/prices/latest/BTCUSDT"
 _CLOSE = ("Connection: close",)
+_LOGGING = "uvicorn with its access log"
 _BURSTS_PER_S = 1  # so that there is a price, and the feed is not taken for dead
 
 
@@ -24,6 +25,7 @@ def run(session: Session) -> None:
         addresses = {
             "stock": start_stock(processes),
             "uvicorn": start_uvicorn(processes),
+            _LOGGING: start_uvicorn(processes, as_it_comes=True),
             "nginx": start_nginx(processes),
         }
         feeder = Feeder(processes)
@@ -56,11 +58,12 @@ def _round(session: Session, addresses: dict[str, str]) -> Iterator[tuple[str, w
 def _report(session: Session, found: dict[str, list[wrk.Run]]) -> None:
     rates = {name: [run.rate for run in runs] for name, runs in found.items()}
     add = session.report.add
-    for name in ("stock", "uvicorn", "nginx"):
+    for name in ("stock", "uvicorn", _LOGGING, "nginx"):
         add(GROUP, f"{name}, c=64", rates[name], unit="answers/s")
     add(GROUP, "ours, c=64", rates["ours"], unit="answers/s")
     for name, factor in (("stock", 30), ("uvicorn", 2.2), ("nginx", 0.45)):
         add(GROUP, f"ours / {name}, c=64", ratios(rates["ours"], rates[name]), at_least=factor)
+    add(GROUP, f"ours / {_LOGGING}, c=64", ratios(rates["ours"], rates[_LOGGING]))
     add(GROUP, "ours, c=64, p50", [run.p50_ms for run in found["ours"]], unit="ms")
     add(GROUP, "ours, c=64, p99", [run.p99_ms for run in found["ours"]], unit="ms", at_most=3)
     add(GROUP, "ours, c=1", rates["c=1"], unit="answers/s")

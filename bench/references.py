@@ -74,12 +74,17 @@ def start_stock(processes: Processes) -> str:
     return _start(processes, "stock", arguments, port)
 
 
-def start_uvicorn(processes: Processes) -> str:
-    """Start uvicorn with uvloop and httptools; return its address."""
+def start_uvicorn(processes: Processes, *, as_it_comes: bool = False) -> str:
+    """Start uvicorn with uvloop and httptools; return its address.
+
+    Unless *as_it_comes* it writes no access log, which more than doubles its rate.
+    """
     port = free_port()
     arguments = [sys.executable, "-m", "uvicorn", "bench.references:raw", "--port", str(port)]
     arguments += ["--loop", "uvloop", "--http", "httptools", "--lifespan", "off"]
-    arguments += ["--no-access-log", "--log-level", "warning", "--backlog", "1024"]
+    arguments += ["--backlog", "1024"]
+    if not as_it_comes:
+        arguments += ["--no-access-log", "--log-level", "warning"]
     return _start(processes, "uvicorn", arguments, port)
 
 

@@ -1,5 +1,6 @@
 """What the service counts about itself: each number has one writer, any thread may read."""
 
+from bisect import bisect_left
 from collections import deque
 
 from marketflow.domain.mode import Mode
@@ -18,11 +19,7 @@ class Histogram:
     def observe(self, seconds: float, times: int = 1) -> None:
         """Count *seconds*, *times* over."""
         self.total_s += seconds * times
-        for i, bound in enumerate(LATENCY_BUCKETS_S):
-            if seconds <= bound:
-                self.counts[i] += times
-                return
-        self.counts[-1] += times
+        self.counts[bisect_left(LATENCY_BUCKETS_S, seconds)] += times
 
 
 class Feed:

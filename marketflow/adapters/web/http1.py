@@ -70,7 +70,8 @@ class Request:
         self.headers = head.headers
         self.body = body
         self.keep_alive = head.keep_alive
-        self.request_id = head.request_id or new_request_id()
+        # `new_request_id`, without calling it
+        self.request_id = head.request_id or f"{_ids_prefix}-{next(_ids):x}"
         self.route = "other"  # the template that the path fits; known to the router
 
     def __repr__(self) -> str:
@@ -96,8 +97,7 @@ class Reader:
 
     def feed(self, data: bytes) -> None:
         """Take what was received."""
-        rest = self._data[self._at :]
-        self._data = rest + data if rest else data
+        self._data = self._data[self._at :] + data if self._at < len(self._data) else data
         self._at = 0
 
     def pending(self) -> int:

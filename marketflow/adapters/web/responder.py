@@ -51,7 +51,11 @@ class Responder:
                 response = response.result()
             if response.stream is not None:
                 return self._opened(request, response, response.stream, started)
-            return self._said(request, response, started)
+            # `_said`, without calling it
+            keep = request.keep_alive and not response.close and not self.draining
+            data = self._encoder.encode(response, request, keep=keep)
+            self._observe(request, response, monotonic() - started)
+            return data, keep
         except Exception as error:  # noqa: BLE001  reported by `_failed`
             return self._failed(request, error, started)
 

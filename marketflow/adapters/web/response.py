@@ -63,9 +63,20 @@ class Encoder:
         Raises:
             ValueError: a header is not fit to be sent.
         """
+        # hot: 0.5 us, and 2.4 us where the head must be built
+        status, body, content_type, headers, _, _ = response
         connection = _CLOSED if not keep else _KEPT if request.version > (1, 0) else _KEPT_1_0
-        body = b"" if request.method == "HEAD" else response.body
-        return self._bytes(response, request.request_id, connection, body)
+        head = self._heads.get((status, content_type, headers, connection))
+        if head is None:
+            head = self._head(status, content_type, headers, connection)
+        if status in _BODILESS:
+            return b"%b%b\r\n\r\n" % (head, request.request_id.encode())
+        return b"%b%b\r\nContent-Length: %d\r\n\r\n%b" % (
+            head,
+            request.request_id.encode(),
+            len(body),
+            b"" if request.method == "HEAD" else body,
+        )
 
     def encode_start(self, response: Response, request: Request) -> bytes:
         """Return the head of an answer to *request* that ends with the connection.
@@ -78,20 +89,12 @@ class Encoder:
 
     def encode_refusal(self, response: Response, request_id: str) -> bytes:
         """Return the last answer of a connection, whose request could not be read."""
-        return self._bytes(response, request_id, _CLOSED, response.body)
-
-    def _bytes(self, response: Response, request_id: str, connection: str, body: bytes) -> bytes:
-        # hot: 0.4 us, and 2.3 us where the head must be built
-        status, whole, content_type, headers, _, _ = response
-        head = self._heads.get((status, content_type, headers, connection))
-        if head is None:
-            head = self._head(status, content_type, headers, connection)
-        if status in _BODILESS:
-            return b"%b%b\r\n\r\n" % (head, request_id.encode())
+        status, body, content_type, headers, _, _ = response
+        head = self._head(status, content_type, headers, _CLOSED)
         return b"%b%b\r\nContent-Length: %d\r\n\r\n%b" % (
             head,
             request_id.encode(),
-            len(whole),
+            len(body),
             body,
         )
 
