@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from marketflow.domain.minute import MinuteBook, MinuteKey, MinuteRules
+from marketflow.domain.minute import MinuteBook, MinuteRules
 from marketflow.domain.mode import Mode
 from marketflow.domain.stat import PriceStat
 from marketflow.domain.tick import Ticks
@@ -82,8 +82,8 @@ class Pipeline:
             window = windows.get((exchange, symbol))
             if window is None:
                 window = windows[exchange, symbol] = PriceWindow(_SPAN_MS)
-            window.add(at, stat, price, at)
-            self._minutes.add(MinuteKey(Mode.LIVE, exchange, symbol, end_of(at)), stat)
+            window.add(at, price, at)
+            self._minutes.add(Mode.LIVE, exchange, end_of(at), {symbol: stat})
             self.aggregated += 1
 
 

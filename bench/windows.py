@@ -17,8 +17,6 @@ from time import perf_counter
 from bench.command import output_of
 from bench.session import Session
 from fakeexchange.prices import PAIRS, walk
-from marketflow.domain.stat import PriceStat
-from marketflow.domain.tick import Ticks
 from marketflow.domain.window import PriceWindow
 
 GROUP = "Window queries, a full window of 300,000 rows"
@@ -75,7 +73,7 @@ def measure() -> dict[str, float]:
 def _filled(prices: Column) -> PriceWindow:
     window = PriceWindow(_SPAN_MS)
     for at, price in enumerate(prices, _START):
-        window.add(at, PriceStat.of(Ticks([at], [price])), price, at)
+        window.add(at, price, at)
     return window
 
 

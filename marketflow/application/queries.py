@@ -1,7 +1,6 @@
 """Price questions: from the window, or for longer periods from stored minutes."""
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple
 
 from marketflow.application.answers import (
     AveragePrice,
@@ -10,27 +9,18 @@ from marketflow.application.answers import (
     PriceStats,
 )
 from marketflow.application.ports import Clock, MinuteStore
-from marketflow.application.state import Market, Newest, Pair, State
+from marketflow.application.state import Market, Pair, State
 from marketflow.domain.errors import NoPrices, Restoring
+from marketflow.domain.merged import ends_of, extreme_of, mean_of
 from marketflow.domain.minute import MinuteKey, MinuteRow
 from marketflow.domain.mode import Mode
 from marketflow.domain.period import Period
-from marketflow.domain.window import Extreme, Mean, PriceWindow
+from marketflow.domain.window import Latest, PriceWindow
 
 _FOREVER_MS = 1 << 50  # a tick may be ahead of our clock
+_new = tuple.__new__  # a named tuple's own constructor takes twice as long
 
 MinuteReader = Callable[[Mode, str, str | None, int, int], list[MinuteRow]]
-
-
-class _Span(NamedTuple):
-    """What one series, or one of its minutes, adds to the statistics of a period."""
-
-    exchange: str
-    open_at: int
-    open: float
-    close_at: int
-    close: float
-    mean: Mean
 
 
 class Prices:
@@ -64,19 +54,21 @@ class Prices:
             UnknownSymbol, UnknownExchange, NoPrices, Restoring
         """
         state = self._state()
-        pair = state.pairs[state.catalog.symbol(symbol)]
+        # a canonical name needs no folding
+        pair = state.pairs.get(symbol) or state.pairs[state.catalog.symbol(symbol)]
+        newest: tuple[str, Latest] | None
         if exchange is None:
             newest = pair.newest
         else:
             exchange = state.catalog.exchange(exchange)
             latest = pair.windows[exchange].latest
-            newest = None if latest is None else Newest(exchange, latest)
+            newest = None if latest is None else (exchange, latest)
         if newest is None:
             raise NoPrices(f"no prices for {_series(pair.symbol, exchange)} yet")
         name, (at_mono, price, timestamp_ms) = newest
         age_ms = max(0, self._clock.now().mono_ms - at_mono)
         stale = age_ms > self._stale_after_ms
-        return LatestPrice(pair.symbol, name, price, timestamp_ms, age_ms, stale)
+        return _new(LatestPrice, (pair.symbol, name, price, timestamp_ms, age_ms, stale))
 
     def extreme(
         self, symbol: str, exchange: str | None, period: Period, *, highest: bool
@@ -88,56 +80,41 @@ class Prices:
             StorageUnavailable: a period longer than the window, and the store is away.
         """
         state = self._state()
-        pair, exchange, names = _resolve(state, symbol, exchange)
+        pair, exchange, windows = _resolve(state, symbol, exchange)
         if period.ms > state.span_ms:
             rows, from_ms, now_ms = self._minutes(state, pair.symbol, exchange, period)
-            side = _highest_of if highest else _lowest_of
-            found = [(row.exchange, side(row)) for row in rows]
+            found = _extreme_of_rows(rows, highest=highest)
         else:
             with pair.lock:
-                now = self._clock.now()
-                since = now.mono_ms - period.ms
-                found = [
-                    (name, extreme)
-                    for name in names
-                    if (extreme := pair.windows[name].extreme(since, highest=highest))
-                ]
-            from_ms, now_ms = now.wall_ms - period.ms, now.wall_ms
-        if not found:
+                mono_ms, now_ms = self._clock.now()
+                found = extreme_of(windows.items(), mono_ms - period.ms, highest=highest)
+            from_ms = now_ms - period.ms
+        if found is None:
             raise _nothing(pair.symbol, exchange, period)
-        name, best, count = _best(found, highest=highest)
-        age_ms = max(0, now_ms - best.timestamp_ms)
-        return ExtremePrice(
-            pair.symbol,
-            name,
-            best.price,
-            best.timestamp_ms,
-            age_ms,
-            age_ms > self._stale_after_ms,
-            from_ms,
-            now_ms,
-            count,
+        name, price, at_ms, ticks = found
+        age_ms = max(0, now_ms - at_ms)
+        stale = age_ms > self._stale_after_ms
+        return _new(
+            ExtremePrice,
+            (pair.symbol, name, price, at_ms, age_ms, stale, from_ms, now_ms, ticks),
         )
 
     def average(self, symbol: str, exchange: str | None, period: Period) -> AveragePrice:
         """Return the mean over the ticks of *period*; raises what `extreme` raises."""
         state = self._state()
-        pair, exchange, names = _resolve(state, symbol, exchange)
+        pair, exchange, windows = _resolve(state, symbol, exchange)
         if period.ms > state.span_ms:
             rows, from_ms, now_ms = self._minutes(state, pair.symbol, exchange, period)
-            means = [_mean_of(row) for row in rows]
+            found = _mean_of_rows(rows)
         else:
             with pair.lock:
-                now = self._clock.now()
-                since = now.mono_ms - period.ms
-                means = [
-                    mean for name in names if (mean := pair.windows[name].mean(since)) is not None
-                ]
-            from_ms, now_ms = now.wall_ms - period.ms, now.wall_ms
-        if not means:
+                mono_ms, now_ms = self._clock.now()
+                found = mean_of(windows.values(), mono_ms - period.ms)
+            from_ms = now_ms - period.ms
+        if found is None:
             raise _nothing(pair.symbol, exchange, period)
-        total = _merged(means)
-        return AveragePrice(pair.symbol, exchange, _average(total), from_ms, now_ms, total.ticks)
+        mean, ticks, _, _ = found
+        return _new(AveragePrice, (pair.symbol, exchange, mean, from_ms, now_ms, ticks))
 
     def everything(self, symbols: Iterable[str] = (), exchange: str = "") -> list[LatestPrice]:
         """Return the newest price of each pair on each exchange that has one.
@@ -161,33 +138,23 @@ class Prices:
     def stats(self, symbol: str, exchange: str | None, period: Period) -> PriceStats:
         """Return the statistics of *period*; raises what `extreme` raises."""
         state = self._state()
-        pair, exchange, names = _resolve(state, symbol, exchange)
+        pair, exchange, windows = _resolve(state, symbol, exchange)
         if period.ms > state.span_ms:
             rows, from_ms, now_ms = self._minutes(state, pair.symbol, exchange, period)
-            spans = [_span_of_row(row) for row in rows]
+            found, ends = _mean_of_rows(rows), _ends_of_rows(rows)
         else:
             with pair.lock:
-                now = self._clock.now()
-                since = now.mono_ms - period.ms
-                found = [_span_of_window(name, pair.windows[name], since) for name in names]
-            spans = [span for span in found if span]
-            from_ms, now_ms = now.wall_ms - period.ms, now.wall_ms
-        if not spans:
+                mono_ms, now_ms = self._clock.now()
+                since = mono_ms - period.ms
+                found, ends = mean_of(windows.values(), since), ends_of(windows.items(), since)
+            from_ms = now_ms - period.ms
+        if found is None or ends is None:
             raise _nothing(pair.symbol, exchange, period)
-        first = min(spans, key=lambda span: (span.open_at, span.exchange))
-        last = min(spans, key=lambda span: (-span.close_at, span.exchange))
-        total = _merged([span.mean for span in spans])
-        return PriceStats(
-            pair.symbol,
-            exchange,
-            first.open,
-            total.high,
-            total.low,
-            last.close,
-            _average(total),
-            from_ms,
-            now_ms,
-            total.ticks,
+        mean, ticks, low, high = found
+        first, last = ends
+        return _new(
+            PriceStats,
+            (pair.symbol, exchange, first, high, low, last, mean, from_ms, now_ms, ticks),
         )
 
     def _state(self) -> State:
@@ -214,75 +181,44 @@ class Prices:
 
 def _resolve(
     state: State, symbol: str, exchange: str | None
-) -> tuple[Pair, str | None, tuple[str, ...]]:
-    pair = state.pairs[state.catalog.symbol(symbol)]
+) -> tuple[Pair, str | None, dict[str, PriceWindow]]:
+    pair = state.pairs.get(symbol) or state.pairs[state.catalog.symbol(symbol)]
     if exchange is None:
-        return pair, None, state.catalog.exchanges
+        return pair, None, pair.windows
     name = state.catalog.exchange(exchange)
-    return pair, name, (name,)
+    return pair, name, {name: pair.windows[name]}
 
 
-def _best(found: Sequence[tuple[str, Extreme]], *, highest: bool) -> tuple[str, Extreme, int]:
-    """Return the extreme of all, whose it is, and how many ticks there are.
-
-    Of equal prices the latest is it, of equally late ones the one whose exchange's name is first.
-    """
-    (name, best), *others = found
-    count = best.ticks
-    for other, extreme in others:
-        count += extreme.ticks
-        if extreme.price == best.price:
-            better = (-extreme.timestamp_ms, other) < (-best.timestamp_ms, name)
-        else:
-            better = (extreme.price > best.price) == highest
-        if better:
-            name, best = other, extreme
-    return name, best, count
-
-
-def _highest_of(row: MinuteRow) -> Extreme:
-    return Extreme(row.max_price, row.max_at_ms, row.tick_count)
-
-
-def _lowest_of(row: MinuteRow) -> Extreme:
-    return Extreme(row.min_price, row.min_at_ms, row.tick_count)
-
-
-def _mean_of(row: MinuteRow) -> Mean:
-    total = row.average_price * row.tick_count
-    return Mean(row.tick_count, total, row.min_price, row.max_price)
-
-
-def _merged(means: Sequence[Mean]) -> Mean:
-    return Mean(
-        sum(mean.ticks for mean in means),
-        sum(mean.total for mean in means),
-        min(mean.low for mean in means),
-        max(mean.high for mean in means),
-    )
-
-
-def _average(mean: Mean) -> float:
-    # rounding alone may leave the range of what was averaged
-    return min(max(mean.total / mean.ticks, mean.low), mean.high)
-
-
-def _span_of_row(row: MinuteRow) -> _Span:
-    return _Span(
-        row.exchange,
-        row.open_at_ms,
-        row.open_price,
-        row.close_at_ms,
-        row.close_price,
-        _mean_of(row),
-    )
-
-
-def _span_of_window(name: str, window: PriceWindow, since: int) -> _Span | None:
-    opening, mean, latest = window.opening(since), window.mean(since), window.latest
-    if not (opening and mean and latest):
+def _extreme_of_rows(
+    rows: Sequence[MinuteRow], *, highest: bool
+) -> tuple[str, float, int, int] | None:
+    """Return what `extreme_of` would of the windows that these minutes once were."""
+    if not rows:
         return None
-    return _Span(name, opening.at_mono, opening.price, latest.at_mono, latest.price, mean)
+    if highest:
+        found = [(-row.max_price, -row.max_at_ms, row.exchange) for row in rows]
+    else:
+        found = [(row.min_price, -row.min_at_ms, row.exchange) for row in rows]
+    price, at_ms, exchange = min(found)
+    return exchange, -price if highest else price, -at_ms, sum(row.tick_count for row in rows)
+
+
+def _mean_of_rows(rows: Sequence[MinuteRow]) -> tuple[float, int, float, float] | None:
+    if not rows:
+        return None
+    ticks = sum(row.tick_count for row in rows)
+    total = sum(row.average_price * row.tick_count for row in rows)
+    low, high = min(row.min_price for row in rows), max(row.max_price for row in rows)
+    # rounding alone may leave the range of what was averaged
+    return min(max(total / ticks, low), high), ticks, low, high
+
+
+def _ends_of_rows(rows: Sequence[MinuteRow]) -> tuple[float, float] | None:
+    if not rows:
+        return None
+    first = min(rows, key=lambda row: (row.open_at_ms, row.exchange))
+    last = min(rows, key=lambda row: (-row.close_at_ms, row.exchange))
+    return first.open_price, last.close_price
 
 
 def _series(symbol: str, exchange: str | None) -> str:

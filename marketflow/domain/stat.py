@@ -107,6 +107,22 @@ class PriceStat(NamedTuple):
         )
 
 
+class Rows(NamedTuple):
+    """What the ticks of each of some milliseconds amount to, as columns of equal length.
+
+    Columns because one object for each row would take as long as all that is done with it.
+    """
+
+    ats: list[int]  # growing
+    ticks: list[int]
+    totals: list[float]
+    lows: list[float]
+    lows_ms: list[int]
+    highs: list[float]
+    highs_ms: list[int]
+    opens: list[float]
+
+
 def _is_ordered(values: Sequence[int]) -> bool:
     return sorted(values) == list(values)
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 MAX_PRICE = 1e12  # none is quoted above it; beside a vaster one the sums of others lose digits
 
@@ -48,9 +48,23 @@ class TickText(NamedTuple):
         )
 
 
+class Turn(NamedTuple):
+    """One tick of each of several pairs, as columns of equal length, with the exchange's own text.
+
+    Exchanges with many quiet pairs send nothing else: columns over the pairs then take the place
+    of ten objects for each tick.
+    """
+
+    symbols: Sequence[str]  # canonical, none twice
+    timestamps_ms: Sequence[int]
+    prices: Sequence[float]
+    time_texts: Sequence[bytes]
+    price_texts: Sequence[bytes]
+
+
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """What one chunk of lines turned out to hold."""
+    """What one chunk of lines turned out to hold, by pair or as turns of all pairs."""
 
     lines: int
     ticks: dict[str, Ticks] = field(default_factory=dict)  # canonical symbol -> columns
@@ -59,3 +73,19 @@ class Decoded:
     # the exchange's own text of all of a symbol's ticks, where it can be passed on as it is:
     # writing floats costs ten times as much as everything else that is done for the mirror
     texts: dict[str, TickText] = field(default_factory=dict, compare=False)
+    turns: list[Turn] = field(default_factory=list)  # in order; if there are any, `ticks` is empty
+
+    def by_pair(self) -> "Decoded":
+        """Return the same with the ticks of its turns by pair."""
+        if not self.turns:
+            return self
+        ticks: dict[str, list[Any]] = {}
+        for turn in self.turns:
+            for symbol, *values in zip(*turn, strict=True):
+                ticks.setdefault(symbol, []).append(values)
+        found = Decoded(self.lines, rejects=self.rejects, ahead_ms=self.ahead_ms)
+        for symbol, some in ticks.items():
+            timestamps, prices, *texts = map(list, zip(*some, strict=True))
+            found.ticks[symbol] = Ticks(timestamps, prices)
+            found.texts[symbol] = TickText(*map(b",".join, texts))
+        return found

@@ -118,7 +118,7 @@ def test_closing_a_full_channel_does_not_wait_and_twice_is_once():
 def test_an_item_put_by_a_producer_that_was_waiting_while_it_closed_is_still_read():
     channel, read = full(), []
     producer = start(channel.put, "waited")
-    while not channel._queue.not_full._waiters:
+    while not channel._producers:
         threading.Event().wait(0.001)
     channel.close()
     reader = start(read_all, channel, read)
@@ -153,3 +153,64 @@ def test_nothing_is_lost_or_doubled_between_many_writers_and_readers(read):
         for writer in range(4):
             numbers = [number for who, number in result if who == writer]
             assert numbers == sorted(numbers)
+
+
+def test_a_reader_that_gives_up_just_then_leaves_the_item_to_the_next_or_takes_it():
+    channel, numbers = Channel("test", 1), range(3_000)
+    results = [[], []]
+
+    def read(result):
+        try:
+            while True:
+                result.extend(channel.take(1, 0.00001))
+        except ChannelClosed:
+            pass
+
+    readers = [start(read, result) for result in results]
+    for number in numbers:
+        assert channel.put(number)
+    channel.close()
+    join(*readers)
+    assert sorted(results[0] + results[1]) == list(numbers)
+
+
+def test_a_producer_that_gives_up_just_then_knows_whether_its_item_went():
+    channel, read, sent = Channel("test", 1), [], [[] for _ in range(3)]
+
+    def write(writer):
+        for number in range(1_000):
+            if channel.put((writer, number), timeout=0.00001):
+                sent[writer].append((writer, number))
+
+    reader = start(read_all, channel, read)
+    join(*(start(write, writer) for writer in range(3)))
+    channel.close()
+    join(reader)
+    assert sorted(read) == sorted(item for items in sent for item in items)
+
+
+def test_producers_are_admitted_as_they_came_and_never_more_than_there_is_room_for():
+    channel, depths, read, producers = full(2), [], [], []
+    for number in range(2, 10):
+        producers.append(start(channel.put, number))
+        while len(channel._producers) < len(producers):
+            threading.Event().wait(0.001)
+    for _ in range(10):
+        depths.append(channel.depth())
+        read.append(channel.get())
+    join(*producers)
+    assert depths == [2] * 9 + [1]
+    assert read == list(range(10))
+
+
+def test_an_item_goes_to_the_reader_that_came_last():
+    channel, results = Channel("test", 2), [[], []]
+    readers = []
+    for result in results:
+        readers.append(start(read_all, channel, result))
+        while len(channel._readers) < len(readers):
+            threading.Event().wait(0.001)
+    channel.put("item")
+    channel.close()
+    join(*readers)
+    assert results == [[], ["item"]]

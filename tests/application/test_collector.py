@@ -1,6 +1,7 @@
 """The one writer: order within a source, minutes against the ledger, resets, a full flusher."""
 
 import threading
+from dataclasses import replace
 from random import Random
 
 import pytest
@@ -76,6 +77,59 @@ def test_stored_minutes_equal_the_ledger_through_boundaries_disorder_and_latenes
     assert late == market.ledger.late
 
 
+@settings(max_examples=80, deadline=None)
+@given(st.lists(CHUNKS, min_size=1, max_size=25), st.booleans())
+def test_turns_lead_to_what_their_ticks_by_pair_lead_to(chunks, restored):
+    found = [lead_to(chunks, by_pair, restored=restored) for by_pair in (False, True)]
+    assert found[0] == found[1]
+
+
+def lead_to(chunks, by_pair, *, restored):
+    """Return all that is known after *chunks*: windows, newest ticks, counts and rows."""
+    rig = Rig(rules=RULES, span_ms=5_000)
+
+    def decode(chunk, received_ms):
+        decoded = rig.decode(chunk, received_ms)
+        return decoded.by_pair() if by_pair else decoded
+
+    feeds = {name: rig.feed(name, decode=decode) for name in EXCHANGES}
+    for gap_ms, exchange, ticks in chunks:
+        now = rig.clock.advance(gap_ms)
+        lines = [line(symbol, price, now.wall_ms - age) for symbol, price, age in ticks]
+        batch = feeds[exchange].hear(b"".join(lines))
+        if restored:
+            rig.collector.restore(batch, now.wall_ms - 3_000)
+        else:
+            rig.receive(batch)
+    now = rig.clock.now()
+    windows = [
+        (window.latest, [answers(window, now.mono_ms - age) for age in (0, 1, 700, 5_000)])
+        for pair in rig.market.state.pairs.values()
+        for window in pair.windows.values()
+    ]
+    newest = [pair.newest for pair in rig.market.state.pairs.values()]
+    counts = [
+        (feed.aggregated, feed.late, feed.rejects, sum(feed.latency.counts))
+        for feed in rig.telemetry.feeds.values()
+    ]
+    rows = [
+        replace(row, average_price=pytest.approx(row.average_price, rel=1e-12))
+        for symbol in SYMBOLS
+        for row in rig.collector.minutes(Mode.LIVE, symbol, None, 0, now.wall_ms + 10_000)
+    ]
+    return windows, newest, counts, rig.telemetry.replayed, rows
+
+
+def answers(window, since):
+    mean = window.mean(since)
+    return (
+        mean and mean._replace(total=pytest.approx(mean.total, rel=1e-12)),
+        window.extreme(since, highest=True),
+        window.extreme(since, highest=False),
+        window.opening(since),
+    )
+
+
 def test_the_tick_on_the_boundary_opens_the_new_minute():
     market = Minutes()
     start_ms = market.rig.clock.now().wall_ms // 2_000 * 2_000
@@ -137,7 +191,8 @@ def test_a_batch_that_cannot_be_absorbed_does_not_hold_up_those_after_it(caplog)
     market = Minutes()
     now_ms = market.rig.clock.now().wall_ms
     batches = [market.hear([("BTCUSDT", float(i), now_ms)]) for i in range(1, 5)]
-    batches[0].parts["NOSUCH"] = batches[0].parts["BTCUSDT"]
+    (turn,) = batches[0].turns
+    batches[0].turns.append(turn._replace(symbols=("NOSUCH",)))
     for batch in (batches[1], batches[2], batches[0], batches[3]):
         market.rig.collector_channel.put(batch)
     market.rig.collector_channel.close()

@@ -78,6 +78,36 @@ def test_a_long_period_equals_brute_force_over_its_whole_minutes(market, exchang
         assert (-answer.timestamp_ms, answer.exchange) == min(equals)
 
 
+@pytest.mark.parametrize("exchange", [None, *EXCHANGES])
+def test_the_statistics_of_a_long_period_equal_brute_force(market, exchange):
+    rig, ledger = market
+    stats = rig.prices.stats("btcusdt", exchange, Period("long", 200_001))
+    minutes = minutes_of(ledger, exchange, stats.from_ms)
+    sent = [(key.exchange, one) for key, ticks in minutes.items() for one in ticks]
+    prices = [one.price for _, one in sent]
+    first = min(sent, key=lambda pair: (pair[1].timestamp_ms, pair[0]))
+    # of one time on one exchange the last received
+    last = min(reversed(sent), key=lambda pair: (-pair[1].timestamp_ms, pair[0]))
+    assert (stats.open, stats.close) == (first[1].price, last[1].price)
+    assert (stats.low, stats.high, stats.ticks) == (min(prices), max(prices), len(prices))
+    assert isclose(stats.average, fsum(prices) / len(prices), rel_tol=1e-9)
+
+
+def test_the_mean_of_minutes_of_one_price_is_that_price():
+    rig = Rig(span_ms=MINUTE)
+    for minute in range(1, 4):
+        at_ms = rig.clock.now().wall_ms // MINUTE * MINUTE - minute * MINUTE
+        sides = {f"{side}_price": 0.1 for side in ("average", "min", "max", "open", "close")}
+        row = minute_row(timestamp_ms=at_ms, **sides, tick_count=1)
+        rig.store._rows[row.key] = row
+    assert rig.prices.average("BTCUSDT", None, Period("30m", 30 * MINUTE))[2:] == (
+        0.1,
+        rig.clock.now().wall_ms - 30 * MINUTE,
+        rig.clock.now().wall_ms,
+        3,
+    )
+
+
 def test_a_period_of_the_window_needs_no_store_and_a_longer_one_does(market):
     rig, _ = market
     rig.store.down = "away"

@@ -6,11 +6,12 @@ from math import fsum, isclose
 from hypothesis import given
 from hypothesis import strategies as st
 
-from marketflow.application.pipeline import messages
+from marketflow.application.pipeline import folding
 from marketflow.application.pipeline.lane import Lane
 from marketflow.application.pipeline.messages import Batch, Heard, Origin
 from marketflow.domain.minute import MinuteRules
 from marketflow.domain.mode import Mode
+from marketflow.domain.stat import PriceStat
 from marketflow.domain.tick import Decoded, Ticks, TickText
 
 RULES = MinuteRules(interval_ms=1_000, grace_ms=100, late_intervals=3)
@@ -47,16 +48,22 @@ def test_every_tick_on_time_is_in_one_window_row_and_one_minute(columns):
     assert set(batch.parts) == {symbol for symbol, ticks in kept.items() if ticks}
     for symbol, part in batch.parts.items():
         assert part.ticks == len(kept[symbol])
+        assert (part.timestamp_ms, part.price) == kept[symbol][-1]
         check_rows(part.rows, kept[symbol])
-        check_minutes(part.minutes, kept[symbol])
+        minutes = [(end_ms, stats.get(symbol)) for end_ms, stats in batch.minutes.items()]
+        check_minutes([minute for minute in minutes if minute[1]], kept[symbol])
 
 
 @given(COLUMNS)
-def test_rows_of_ticks_in_order_are_those_that_the_plain_way_makes(columns):
-    ordered = sorted(columns, key=lambda tick: -tick[0])
+def test_rows_and_sums_of_ticks_in_order_are_those_that_the_plain_way_makes(columns):
+    ordered = sorted((abs(age), price) for age, price in columns)[::-1]
     ticks = Ticks([NOW - age for age, _ in ordered], [price for _, price in ordered])
-    plain = list(messages._rows_in_disorder(ticks, NOW))
-    assert list(messages._rows(ticks, NOW)) == plain
+    times = folding._Times(ticks.timestamps_ms, NOW, RULES)
+    rows, plain = folding._rows_in_order(times, ticks.prices), folding._rows(ticks, NOW)
+    assert rows == plain
+    found, expected = folding._sum_of(rows, ticks), PriceStat.of(ticks)
+    assert isclose(found.total, expected.total, rel_tol=1e-15)
+    assert found._replace(total=0) == expected._replace(total=0)
 
 
 def test_the_exchanges_own_text_goes_along_unless_a_tick_was_late():
@@ -73,16 +80,16 @@ def check_rows(rows, ticks):
     for at, price in ticks:
         current = max(current, min(at, NOW))
         groups[current].append((at, price))
-    assert [row.at_ms for row in rows] == list(groups)
-    for row, group in zip(rows, groups.values(), strict=True):
+    assert rows.ats == list(groups)
+    for (_, count, total, low, low_ms, high, high_ms, first), group in zip(
+        zip(*rows, strict=True), groups.values(), strict=True
+    ):
         prices = [price for _, price in group]
-        assert (row.timestamp_ms, row.price) == group[-1]
-        assert (row.stat.ticks, row.stat.low, row.stat.high) == (
-            len(prices),
-            min(prices),
-            max(prices),
-        )
-        assert isclose(row.stat.total, fsum(prices), rel_tol=1e-12)
+        assert (count, low, high) == (len(prices), min(prices), max(prices))
+        assert low_ms == max(at for at, price in group if price == low)
+        assert high_ms == max(at for at, price in group if price == high)
+        assert first == prices[0]
+        assert isclose(total, fsum(prices), rel_tol=1e-12)
 
 
 def check_minutes(minutes, ticks):

@@ -7,14 +7,14 @@ from time import monotonic
 import pytest
 
 from marketflow.application.pipeline import publisher as publisher_module
-from marketflow.application.pipeline.messages import Batch, Origin, Part
+from marketflow.application.pipeline.messages import Batch, Origin
 from marketflow.application.pipeline.offers import Offers
 from marketflow.application.pipeline.publisher import Publisher
 from marketflow.application.ports import Instant, Series
 from marketflow.domain.mode import Mode
 from marketflow.domain.tick import TickText
 from tests.fakes import ManualClock, MemoryMirror
-from tests.tick_ledger import BTC, SYMBOLS, Feed, batch_of
+from tests.tick_ledger import BTC, SYMBOLS, Feed, batch_of, part_of
 
 RETENTION_MS = 300_000
 MIB = 1_048_576
@@ -405,7 +405,7 @@ def test_an_offer_waits_for_at_most_a_moment(mirror, clock):
     publisher._moved_at = monotonic() + 3_600  # as if it moved all the time
     waits = []
     publisher._took.wait = lambda seconds: waits.append(seconds) or threading.Event().wait(seconds)
-    for n in range(1, 12):
+    for n in range(1, 10):
         publisher.offer(batch_of({"BTCUSDT": [(n, 1.0)]}))
     assert 0 < sum(waits) <= 2 * 0.05 + 0.01
 
@@ -433,12 +433,28 @@ def test_the_exchanges_own_text_is_mirrored_and_costs_no_more_memory_than_is_tol
     origin = Origin(Mode.LIVE, "exchange1", 0)
     for n in (1, 3):
         text = TickText(b"%d,%d" % (n, n + 1), b"5.00,7")
-        publisher.offer(Batch(origin, n, 0, 0, {"BTCUSDT": Part(2, [], [], text)}))
+        publisher.offer(Batch(origin, n, 0, 0, {"BTCUSDT": part_of(2, text)}))
     publisher.offer(batch_of({"BTCUSDT": [(5, 0.1)]}))
     assert publisher.kept_bytes >= 2 * len(b"1,25.00,7")
     publisher.flush(clock.advance(100))
     assert mirror.ticks(BTC) == [(1, 5.0), (2, 7.0), (3, 5.0), (4, 7.0), (5, 0.1)]
     assert mirror.latest[Mode.LIVE, "BTCUSDT"] == {"exchange1": (5, 0.1)}
+
+
+@pytest.mark.parametrize("names", [SYMBOLS[:3], SYMBOLS[1:4]])
+def test_turns_of_the_same_and_of_other_pairs_are_mirrored_in_order(mirror, clock, names):
+    publisher, ledger = publisher_of(mirror, clock), {}
+    for at, symbols in enumerate([SYMBOLS[:3]] * 3 + [names] * 2 + [SYMBOLS[2:]], 1):
+        counts = (2, 1, 1) if at == 2 else (1, 1, 1)  # one goes by pair
+        ticks = {
+            symbol: [(at, at + i / 4) for i in range(count)]
+            for symbol, count in zip(symbols, counts, strict=True)
+        }
+        publisher.offer(batch_of(ticks))
+        for symbol, pairs in ticks.items():
+            ledger.setdefault(Series(Mode.LIVE, "exchange1", symbol), []).extend(pairs)
+    publisher.flush(clock.advance(100))
+    assert {series: mirror.ticks(series) for series in ledger} == ledger
 
 
 def test_closing_flushes_what_is_left_even_between_attempts(publisher, mirror, feed, clock):
@@ -465,23 +481,29 @@ def test_the_loop_survives_what_nobody_expected(publisher, mirror, feed, clock, 
     assert publisher.problem is None
 
 
+def times_of(pieces):
+    for piece in pieces:
+        text = piece if isinstance(piece, TickText) else TickText.of(piece)
+        yield from map(int, text.timestamps_ms.split(b","))
+
+
 def test_one_thread_may_offer_while_another_takes():
     offers = Offers(MIB)
     taken, done = [], threading.Event()
 
     def take():
         while not done.is_set():
-            taken.extend(at for piece in offers.take().get(BTC, ()) for at in piece.timestamps_ms)
+            taken.extend(times_of(offers.take().get(BTC, ())))
 
     thread = threading.Thread(target=take)
     thread.start()
     for n in range(1, 20_001):
-        offers.add(batch_of({"BTCUSDT": [(n, 1.0)]}))
+        offers.add(batch_of({"BTCUSDT": [(2 * n + i, 1.0) for i in range(1 + n % 2)]}))
     done.set()
     thread.join()
-    taken.extend(at for piece in offers.take().get(BTC, ()) for at in piece.timestamps_ms)
+    taken.extend(times_of(offers.take().get(BTC, ())))
     assert taken == sorted(set(taken))
-    assert len(taken) + offers.dropped == 20_000
+    assert len(taken) + offers.dropped == 30_000
     assert offers.size_bytes() == 0
 
 

@@ -109,7 +109,7 @@ def test_chunks_are_whole_lines_that_decode_into_known_pairs(source):
     assert all(chunk.endswith(b"\n") for chunk in received[1:])
     now_ms = time_ns() // 1_000_000
     for chunk in received[1:]:
-        found = source.decode(chunk, now_ms)
+        found = source.decode(chunk, now_ms).by_pair()
         assert found.lines == chunk.count(b"\n")
         assert found.rejects == {}
         assert set(found.ticks) == set(SYMBOLS)

@@ -1,5 +1,7 @@
 """The minute book: which minute a tick belongs to, when a row is due, and when it is forgotten."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -7,7 +9,7 @@ from hypothesis import strategies as st
 from marketflow.domain.minute import MinuteBook, MinuteKey, MinuteRules
 from marketflow.domain.mode import Mode
 from marketflow.domain.stat import PriceStat
-from marketflow.domain.tick import Ticks
+from marketflow.domain.tick import Ticks, Turn
 
 MINUTE = 60_000
 NOON = 1_746_446_400_000
@@ -22,10 +24,14 @@ def stat(*prices, at=NOON - 1):
     return PriceStat.of(Ticks([at] * len(prices), list(prices)))
 
 
+def add(book, key, stat):
+    book.add(key.mode, key.exchange, key.end_ms, {key.symbol: stat})
+
+
 def book_of(*keys):
     book = MinuteBook(RULES)
     for one in keys:
-        book.add(one, stat(1.0))
+        add(book, one, stat(1.0))
     return book
 
 
@@ -65,7 +71,7 @@ def test_a_row_is_due_once_its_grace_is_over_and_only_once():
 def test_a_late_tick_makes_the_whole_row_due_again():
     book = book_of(key())
     book.due(NOON + 10_000)
-    book.add(key(), stat(3.0))
+    add(book, key(), stat(3.0))
     (row,) = book.due(NOON + 10_000)
     assert (row.tick_count, row.average_price, row.max_price) == (2, 2.0, 3.0)
 
@@ -121,10 +127,59 @@ def test_the_rows_of_a_pair_are_found_by_mode_exchange_and_time():
 def test_a_minute_of_one_constant_price_averages_to_exactly_that_price(price):
     book = MinuteBook(RULES)
     for _ in range(600):
-        book.add(key(), stat(price, price, price))
+        add(book, key(), stat(price, price, price))
     (row,) = book.touched()
     assert row.average_price == row.min_price == row.max_price == price
     assert row.tick_count == 1_800
+
+
+TURNS = st.lists(
+    st.tuples(
+        st.lists(st.sampled_from("ABC"), min_size=1, unique=True),
+        st.sampled_from([1.0, 1.5]) | st.floats(1e-6, 1e6),
+        st.integers(1, MINUTE),
+        st.sampled_from(["turn", "turn", "turn", "stats", "look"]),
+    ),
+    max_size=80,
+)
+
+
+@given(TURNS)
+def test_turns_amount_to_the_same_as_their_ticks_one_by_one(steps):
+    book, plain = MinuteBook(RULES), MinuteBook(RULES)
+    for symbols, price, age, how in steps:
+        ticks = [(symbol, NOON - age - i, price + i) for i, symbol in enumerate(symbols)]
+        ticks = [tick for tick in ticks if tick[1] >= NOON - MINUTE]
+        for symbol, at, amount in ticks:
+            add(plain, key(symbol=symbol), stat(amount, at=at))
+            if how == "stats":
+                add(book, key(symbol=symbol), stat(amount, at=at))
+        if ticks and how != "stats":
+            names, *columns = zip(*ticks, strict=True)
+            book.add_turn(Mode.LIVE, "exchange1", NOON, Turn(names, *columns, (), ()))
+        if how == "look":
+            assert values(book.rows(Mode.LIVE, "A", None, 0, NOON + 1)) == values(
+                plain.rows(Mode.LIVE, "A", None, 0, NOON + 1)
+            )
+    assert book.next_due_ms() == plain.next_due_ms()
+    assert len(book) == len(plain)
+    assert values(book.touched()) == values(plain.touched())
+    assert book.touched() == []
+
+
+def values(rows):
+    return [replace(row, average_price=pytest.approx(row.average_price, rel=1e-12)) for row in rows]
+
+
+def test_a_row_is_due_again_after_another_turn_and_kept_until_it_is_handed_out():
+    book = MinuteBook(RULES)
+    turn = Turn(("A", "B"), (NOON - 1,) * 2, (1.0, 2.0), (), ())
+    for ticks in (1, 2):
+        book.add_turn(Mode.LIVE, "exchange1", NOON, turn)
+        book.discard(NOON + 9 * MINUTE)
+        assert [row.tick_count for row in book.due(NOON + RULES.grace_ms)] == [ticks] * 2
+    book.discard(NOON + 9 * MINUTE)
+    assert len(book) == 0
 
 
 def test_a_row_names_its_key():

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from marketflow.domain.stat import PriceStat
+from marketflow.domain.stat import PriceStat, Rows
 from marketflow.domain.tick import MAX_PRICE, Ticks
 from marketflow.domain.window import PriceWindow
 
@@ -56,8 +56,15 @@ def check(window, oracle, edge):
 
 def add(window, oracle, at, prices):
     ticks = Ticks([at] * len(prices), prices)
-    window.add(at, PriceStat.of(ticks), prices[-1], at)
+    extend(window, at, ticks)
     oracle.add(at, ticks)
+
+
+def extend(window, at, ticks):
+    """Add *ticks* as one row."""
+    stat = PriceStat.of(ticks)
+    row = (at, stat.ticks, stat.total, stat.low, stat.low_ms, stat.high, stat.high_ms, stat.open)
+    window.extend(Rows(*([value] for value in row)), 0, ticks.prices[-1], ticks.timestamps_ms[-1])
 
 
 @settings(max_examples=200, deadline=None)
@@ -86,6 +93,48 @@ def test_any_duration_equals_brute_force(steps, durations):
             check(window, oracle, now - duration)
 
 
+STEPS = st.lists(
+    st.tuples(
+        st.sampled_from(["add", "extend", "ask"]),
+        st.lists(
+            st.tuples(st.integers(-3, 9), st.sampled_from([0.3, 1.0, 1.5, 99999.99])),
+            min_size=1,
+            max_size=24,
+        ),
+        st.integers(0, 60),
+    ),
+    min_size=1,
+    max_size=12,
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(STEPS, st.integers(-5, 5))
+def test_ticks_one_by_one_and_rows_of_many_equal_brute_force_whenever_one_asks(steps, offset):
+    window, oracle, at = PriceWindow(SPAN), Oracle(), 1_000_000
+    for how, moves, duration in steps:
+        ticks = []
+        for gap, price in moves:
+            at += gap if how == "add" else max(1, gap)
+            ticks.append((at, price))
+        if how == "add":
+            latest = [window.add(at, price, at + 7) for at, price in ticks][-1]
+        else:
+            ats, prices = map(list, zip(*ticks, strict=True))
+            keys, times = [at - offset for at in ats], [at + 7 for at in ats]
+            rows = Rows(keys, [1] * len(ats), prices, prices, times, prices, times, prices)
+            latest = window.extend(rows, offset, prices[-1], times[-1])
+        for at, price in ticks:
+            oracle.add(at, Ticks([at + 7], [price]))
+        assert window.latest is latest
+        assert latest == oracle.ticks[-1]
+        if how == "ask":
+            check(window, oracle, oracle.ticks[-1][0] - duration)
+        at = oracle.ticks[-1][0] - duration // 20
+    for duration in (0, 1, 10, 100, SPAN):
+        check(window, oracle, oracle.ticks[-1][0] - duration)
+
+
 def test_random_walks_of_every_rate_equal_brute_force_after_expiry_and_compaction():
     rng = random.Random(7)
     for gap in (1, 7, 250):
@@ -106,9 +155,9 @@ def test_a_month_of_ticks_far_from_the_reference_price_keeps_the_mean_exact():
     for i in range(3_000):
         at += 1
         prices = [1e5 + 0.1 * (i % 7)] * 3
-        stat = PriceStat.of(Ticks([at] * 3, prices))
-        heavy = stat._replace(ticks=stat.ticks * 100_000, total=stat.total * 100_000)
-        window.add(at, heavy, prices[-1], at)
+        low, high = [min(prices)], [max(prices)]
+        heavy = Rows([at], [300_000], [fsum(prices) * 100_000], low, [at], high, [at], prices[:1])
+        window.extend(heavy, 0, prices[-1], at)
     add(window, oracle, at + 5_000, [99_999.9, 100_000.1, 100_000.3])
     mean = window.mean(at + 5_000)
     assert isclose(
@@ -130,15 +179,15 @@ def test_one_constant_price_has_exactly_that_mean():
     window, at = PriceWindow(SPAN), 0
     for _ in range(1_000):
         at += 13
-        window.add(at, PriceStat.of(Ticks([at] * 3, [0.1] * 3)), 0.1, at)
+        extend(window, at, Ticks([at] * 3, [0.1] * 3))
     mean = window.mean(0)
     assert min(max(mean.total / mean.ticks, mean.low), mean.high) == 0.1
 
 
 def test_an_earlier_key_counts_as_the_newest_and_the_last_received_is_the_latest():
     window = PriceWindow(SPAN)
-    window.add(100, PriceStat.of(Ticks([100], [2.0])), 2.0, 100)
-    window.add(90, PriceStat.of(Ticks([90], [1.0])), 1.0, 90)
+    window.add(100, 2.0, 100)
+    window.add(90, 1.0, 90)
     assert window.latest == (100, 1.0, 90)
     assert window.extreme(100, highest=False) == (1.0, 90, 2)
 
@@ -150,9 +199,7 @@ def test_a_busy_series_needs_no_more_than_33_bytes_a_millisecond():
     window, rng, price = PriceWindow(span), random.Random(1), 100_000.0
     for at in range(1, span * 4 // 3):
         price += rng.uniform(-1, 1)
-        window.add(
-            at, PriceStat(1, price, 0.0, price, at, price, at, price, at, price, at), price, at
-        )
+        window.add(at, price, at)
     size, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert span < len(window) <= span * 16 // 15 + 2
@@ -164,7 +211,7 @@ def test_of_equal_prices_at_one_place_the_newest_timestamp_is_told_however_they_
         window = PriceWindow(SPAN)
         for timestamps in cuts:
             ticks = Ticks(timestamps, [5.0] * len(timestamps))
-            window.add(timestamps[0], PriceStat.of(ticks), 5.0, timestamps[-1])
+            extend(window, timestamps[0], ticks)
         for highest in (True, False):
             assert window.extreme(0, highest=highest) == (5.0, 100, 2)
 

@@ -12,7 +12,9 @@ from marketflow.application.pipeline import messages
 from marketflow.application.pipeline.backlog import Backlog
 from marketflow.application.pipeline.collector import Collector
 from marketflow.application.pipeline.flusher import Flusher
+from marketflow.application.pipeline.folding import Folder
 from marketflow.application.pipeline.publisher import Publisher
+from marketflow.domain import minute
 from marketflow.domain.minute import MinuteRules
 from marketflow.domain.stat import PriceStat
 from tests.fakes import MemoryOutbox
@@ -96,17 +98,22 @@ def _average_of_averages(patch: pytest.MonkeyPatch) -> None:
         return merged._replace(total=middle * merged.ticks, carry=0.0)
 
     patch.setattr(PriceStat, "merge", careless)
+    patch.setattr(minute, "_WAITING", 1)  # so that every chunk is merged
 
 
 def _minute_of_arrival(patch: pytest.MonkeyPatch) -> None:
-    fold = messages._fold
+    add = Folder.add
 
-    def by_arrival(ticks, received_ms, rules):
-        part, dropped = fold(ticks, received_ms, rules)
-        stat = PriceStat.of(ticks)
-        return part._replace(minutes=[(rules.end_of(received_ms), stat)]), dropped
+    def by_arrival(self, symbol, ticks, text):
+        add(self, symbol, ticks, text)
+        stats = [of_pair for minute in self.minutes.values() for of_pair in minute.items()]
+        self.minutes = {self._rules.end_of(self._received_ms): dict(stats)}
 
-    patch.setattr(messages, "_fold", by_arrival)
+    def minute_of(turns, received_ms, rules):
+        return rules.end_of(received_ms) if turns else None
+
+    patch.setattr(Folder, "add", by_arrival)
+    patch.setattr(messages, "_minute_of", minute_of)
 
 
 def _boundary_in_the_old_minute(patch: pytest.MonkeyPatch) -> None:
@@ -131,8 +138,13 @@ def _no_flush_on_sigterm(patch: pytest.MonkeyPatch) -> None:
 
 
 def _no_stale_timeout(patch: pytest.MonkeyPatch) -> None:
-    wait = tcp.TcpSource._wait
-    patch.setattr(tcp.TcpSource, "_wait", lambda self, one, limit: wait(self, one, limit + 60))
+    read = tcp.TcpSource._read
+
+    def patient(self, sock, alarm):
+        self._stale_after_s += 60
+        return read(self, sock, alarm)
+
+    patch.setattr(tcp.TcpSource, "_read", patient)
 
 
 def _glue_partial_lines(patch: pytest.MonkeyPatch) -> None:

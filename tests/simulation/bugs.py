@@ -78,9 +78,9 @@ def upsert_without_comparing_tick_counts(patch):
 
 def discard_minutes_that_late_ticks_can_touch(patch):
     def discard(self, watermark_ms):
-        for key in [key for key in self._stats if key not in self._touched]:
-            if key.end_ms < watermark_ms:
-                del self._stats[key]
+        for origin in [one for one, minute in self._minutes.items() if not minute.is_touched]:
+            if origin[-1] < watermark_ms:
+                del self._minutes[origin]
 
     patch.setattr(MinuteBook, "discard", discard)
 

@@ -3,7 +3,7 @@
 import errno
 import fcntl
 import os
-import selectors
+import select
 import socket
 import termios
 import threading
@@ -58,7 +58,9 @@ class TcpSource:
         self._stale_after_s = stale_after_s
         self._coalesce_s = coalesce_s
         self._max_line = max_line
-        self._closed = threading.Event()
+        self._closed = False
+        self._until_closed = threading.Lock()  # held until then
+        self._until_closed.acquire()
         self._lock = threading.Lock()
         self._wakers: set[socket.socket] = set()  # one for each running `chunks`
 
@@ -68,50 +70,49 @@ class TcpSource:
         Raises:
             FeedLost: the connection could not be made, ended or fell silent; call again.
         """
-        with self._selector() as selector:
-            try:
-                with closing(self._connect(selector)) as sock:
-                    selector.register(sock, selectors.EVENT_READ)
-                    yield b""
-                    yield from self._read(sock, selector)
-            except _ClosedHere:
-                return
-            except OSError as error:
-                reason = (error.strerror or str(error)).lower()
-                raise FeedLost(f"{self.exchange} at {self.address}: {reason}") from error
+        try:
+            with self._alarm() as alarm, closing(self._connect(alarm)) as sock:
+                yield b""
+                yield from self._read(sock, alarm)
+        except _ClosedHere:
+            return
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            raise FeedLost(f"{self.exchange} at {self.address}: {reason}") from error
 
     def decode(self, chunk: bytes, received_ms: int) -> Decoded:
         return self._decode(chunk, received_ms)
 
     def close(self) -> None:
         with self._lock:
-            if not self._closed.is_set():
-                self._closed.set()
+            if not self._closed:
+                self._closed = True
+                self._until_closed.release()
                 for waker in self._wakers:
                     waker.send(b"\0")
 
     @contextmanager
-    def _selector(self) -> Iterator[selectors.BaseSelector]:
-        # becomes readable when `close` is called, so that every wait on it ends then
+    def _alarm(self) -> Iterator[socket.socket]:
+        # becomes readable when `close` is called: every wait for the exchange waits for it too
         with ExitStack() as stack:
-            selector = stack.enter_context(selectors.DefaultSelector())
-            waker, wakened = map(stack.enter_context, socket.socketpair())
-            selector.register(wakened, selectors.EVENT_READ)
+            waker, alarm = map(stack.enter_context, socket.socketpair())
             with self._lock:
+                if self._closed:
+                    raise _ClosedHere
                 self._wakers.add(waker)
             try:
-                yield selector
+                yield alarm
             finally:
                 with self._lock:
                     self._wakers.discard(waker)
 
-    def _connect(self, selector: selectors.BaseSelector) -> socket.socket:
+    def _connect(self, alarm: socket.socket) -> socket.socket:
         failure = OSError("the name has no address")
         for family, kind, protocol, _, target in self._targets():
             with ExitStack() as on_failure:
                 try:
                     sock = on_failure.enter_context(socket.socket(family, kind, protocol))
-                    self._reach(sock, target, selector)
+                    self._reach(sock, target, alarm)
                 except OSError as error:
                     failure = error
                 else:
@@ -125,16 +126,15 @@ class TcpSource:
         except UnicodeError as error:
             raise OSError("not a host name") from error
 
-    def _reach(self, sock: socket.socket, target: Any, selector: selectors.BaseSelector) -> None:
+    def _reach(self, sock: socket.socket, target: Any, alarm: socket.socket) -> None:
         sock.setblocking(False)
         code = sock.connect_ex(target)
         if code == errno.EINPROGRESS:
-            selector.register(sock, selectors.EVENT_WRITE)
-            try:
-                if not self._wait(selector, self._connect_timeout_s):
-                    raise TimeoutError(f"no answer within {self._connect_timeout_s:.1f} s")
-            finally:
-                selector.unregister(sock)
+            answered = _poll(sock, select.POLLOUT, alarm).poll(1000 * self._connect_timeout_s)
+            if self._closed:
+                raise _ClosedHere
+            if not answered:
+                raise TimeoutError(f"no answer within {self._connect_timeout_s:.1f} s")
             code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if not code and sock.getsockname() == sock.getpeername():
             # Nobody listens there, and the port the kernel lent us happens to be the very same:
@@ -143,46 +143,61 @@ class TcpSource:
         if code:
             raise OSError(code, os.strerror(code))
 
-    def _read(self, sock: socket.socket, selector: selectors.BaseSelector) -> Iterator[bytes]:
-        cutter = LineCutter(self._max_line)
-        deadline = monotonic() + self._stale_after_s
-        drained, next_read = True, 0.0
-        while not self._closed.is_set():
+    def _read(self, sock: socket.socket, alarm: socket.socket) -> Iterator[bytes]:
+        # between the chunks of a quiet exchange the caches forget everything: so one function, that
+        # touches little (no `selectors`, no `Event`: both are Python)
+        poll, receive = _poll(sock, select.POLLIN, alarm).poll, sock.recv
+        descriptor, waiting = sock.fileno(), array("i", [0])
+        cut = LineCutter(self._max_line).cut
+        now = next_read = monotonic()
+        deadline, drained = now + self._stale_after_s, True
+        while not self._closed:
             if drained:
-                if not self._wait(selector, deadline - monotonic()):
-                    raise TimeoutError(f"silent for {self._stale_after_s:.1f} s")
-                if (early_s := next_read - monotonic()) > 0:
-                    self._closed.wait(early_s)
-                elif _waiting_bytes(sock) < _BURST_BYTES:
+                ready = poll(max(0.0, 1000 * (deadline - now)))
+                if self._closed:
+                    break
+                if not ready:
+                    raise self._silence()
+                now = monotonic()
+                early_s = next_read - now
+                if early_s <= 0:
+                    fcntl.ioctl(descriptor, termios.FIONREAD, waiting)
                     # what follows within moments comes in the same read: half the CPU
-                    self._closed.wait(self._coalesce_s)
-                next_read = monotonic() + _PAUSE * self._coalesce_s
+                    early_s = self._coalesce_s if waiting[0] < _BURST_BYTES else 0
+                if early_s > 0:
+                    self._pause(early_s)
+                    now = monotonic()
+                next_read = now + _PAUSE * self._coalesce_s
             try:
-                data = sock.recv(CHUNK_BYTES)
+                data = receive(CHUNK_BYTES)
             except BlockingIOError:
                 drained = True
                 continue
             if not data:
                 raise ConnectionError("closed by the exchange")
             drained = len(data) < _SHORT_READ
-            lines = cutter.cut(data)
-            if lines:
+            if lines := cut(data):
                 yield lines
-                deadline = monotonic() + self._stale_after_s
-            elif monotonic() > deadline:
-                raise TimeoutError(f"silent for {self._stale_after_s:.1f} s")
+            now = monotonic()
+            if lines:
+                deadline = now + self._stale_after_s
+            elif now > deadline:
+                raise self._silence()
 
-    def _wait(self, selector: selectors.BaseSelector, timeout: float) -> bool:
-        ready = None if self._closed.is_set() else selector.select(max(0.0, timeout))
-        if self._closed.is_set():
+    def _pause(self, seconds: float) -> None:
+        if self._until_closed.acquire(timeout=seconds):
+            self._until_closed.release()
             raise _ClosedHere
-        return bool(ready)
+
+    def _silence(self) -> TimeoutError:
+        return TimeoutError(f"silent for {self._stale_after_s:.1f} s")
 
 
-def _waiting_bytes(sock: socket.socket) -> int:
-    count = array("i", [0])
-    fcntl.ioctl(sock, termios.FIONREAD, count)
-    return count[0]
+def _poll(sock: socket.socket, event: int, alarm: socket.socket) -> select.poll:
+    poll = select.poll()
+    poll.register(sock, event)
+    poll.register(alarm, select.POLLIN)
+    return poll
 
 
 class _ClosedHere(Exception):

@@ -2,11 +2,14 @@
 
 import json
 import re
+from collections.abc import Iterator
+from functools import lru_cache
+from itertools import compress, cycle
 from typing import Any, Final
 
 from marketflow.domain.catalog import Catalog
 from marketflow.domain.errors import UnknownSymbol
-from marketflow.domain.tick import MAX_PRICE, Decoded, Ticks, TickText
+from marketflow.domain.tick import MAX_PRICE, Decoded, Ticks, TickText, Turn
 
 TOO_LONG: Final = "too_long"  # as long as a line may get, or longer
 JSON: Final = "json"  # not one JSON object in UTF-8
@@ -27,9 +30,10 @@ _LINE = re.compile(
     rb',"timestamp":([1-9][0-9]{0,14}+)\}\n'
 )
 _LONGEST_MATCH = 128
+_ORDERS_KEPT = 16
+_FEW_TURNS = 3  # of more ticks of each pair it takes less time to go by pair
 
-# timestamps and prices of a chunk's lines, then their texts
-_Columns = tuple[list[int], list[float], list[bytes], list[bytes]]
+_Columns = tuple[list[Any], ...]  # timestamps and prices of a chunk's lines, then their texts
 
 _new = tuple.__new__  # a named tuple's own constructor takes twice as long, or five times
 
@@ -55,6 +59,8 @@ class LineCutter:
             self._dropping = False
             data = data[start:]
         end = data.rfind(b"\n") + 1
+        if end == len(data) and not self._rest:
+            return data
         if end:
             lines, self._rest = self._rest + data[:end], data[end:]
         else:
@@ -74,13 +80,14 @@ class WireDecoder:
     """Turns chunks of lines into ticks; never raises for anything an exchange may send.
 
     Three ways with the same result: a pattern over the whole chunk when each line has the usual
-    form, else one JSON document of all lines, else line by line. Shared by threads: it never
-    changes.
+    form, else one JSON document of all lines, else line by line. Shared by threads: nothing of it
+    changes but what it remembers of names.
     """
 
     def __init__(self, catalog: Catalog, *, max_clock_skew_ms: int, max_line: int) -> None:
         self._catalog = catalog
-        self._spelled = {symbol.encode(): symbol for symbol in catalog.symbols}
+        # an exchange names its pairs in the same order again and again: .02 us a tick, not .2
+        self._symbols_of = lru_cache(_ORDERS_KEPT)(self._symbols_named)
         self._skew_ms = max_clock_skew_ms
         self._max_line = max_line
 
@@ -103,7 +110,11 @@ class WireDecoder:
             return None
         names, price_texts, time_texts = parts[1::4], parts[2::4], parts[3::4]
         prices = list(map(float, price_texts))
-        times = {text: int(text) for text in set(time_texts)}  # a burst shares one
+        times = {text: int(text) for text in set(time_texts)}
+        if len(times) == 1:  # a burst: one text will do
+            time_texts, timestamps = list(times) * len(names), list(times.values()) * len(names)
+        else:
+            timestamps = list(map(times.__getitem__, time_texts))
         newest_ms = max(times.values())
         if (
             not all(prices)  # none is negative
@@ -111,34 +122,38 @@ class WireDecoder:
             or newest_ms - received_ms > self._skew_ms
         ):
             return None
-        timestamps = list(map(times.__getitem__, time_texts))
         return self._group(names, (timestamps, prices, time_texts, price_texts))
 
-    def _group(self, names: list[bytes], columns: "_Columns") -> Decoded:
+    def _group(self, names: list[bytes], columns: _Columns) -> Decoded:
         # exchanges send their pairs in turn: then each pair's column is every n-th value
         turn = _turn(names)
-        symbols = [self._spelled.get(name) or self._symbol(name.decode()) for name in turn]
         step, lines = len(turn), len(names)
-        if len(set(symbols)) != step or names[step:] != names[:-step]:
+        symbols = self._symbols_of(b",".join(turn))  # no name has a comma
+        if symbols is None or names[step:] != names[:-step]:
             return self._gather(names, columns)
         decoded = Decoded(lines)
-        ticks, texts = decoded.ticks, decoded.texts
+        known = tuple(symbol for symbol in symbols if symbol is not None)
+        if len(known) < step:
+            chosen = [symbol is not None for symbol in symbols]
+            columns = tuple(list(compress(column, cycle(chosen))) for column in columns)
+            decoded.rejects[SYMBOL] = lines - len(columns[0])
+        step, lines = len(known), len(columns[0])
+        if lines <= _FEW_TURNS * step:
+            decoded.turns.extend(_turns(known, columns))
+            return decoded
         timestamps, prices, time_texts, price_texts = columns
-        if step == lines:  # .9 us a tick less than by slices, for the chunks of many quiet pairs
-            for symbol, at, price, *text in zip(symbols, *columns, strict=True):
-                if symbol is not None:
-                    ticks[symbol] = _new(Ticks, ([at], [price]))
-                    texts[symbol] = _new(TickText, text)
-        else:
-            for i, symbol in enumerate(symbols):
-                if symbol is not None:
-                    ticks[symbol] = _new(Ticks, (timestamps[i::step], prices[i::step]))
-                    texts[symbol] = _joined_text(time_texts[i::step], price_texts[i::step])
-        if None in symbols:
-            decoded.rejects[SYMBOL] = len(names[symbols.index(None) :: step])
+        for i, symbol in enumerate(known):
+            decoded.ticks[symbol] = _new(Ticks, (timestamps[i::step], prices[i::step]))
+            decoded.texts[symbol] = _joined_text(time_texts[i::step], price_texts[i::step])
         return decoded
 
-    def _gather(self, names: list[bytes], columns: "_Columns") -> Decoded:
+    def _symbols_named(self, names: bytes) -> tuple[str | None, ...] | None:
+        # of names with commas between; None if a pair is named twice
+        symbols = tuple(self._symbol(name) for name in names.decode().split(","))
+        known = [symbol for symbol in symbols if symbol is not None]
+        return symbols if len(set(known)) == len(known) else None
+
+    def _gather(self, names: list[bytes], columns: _Columns) -> Decoded:
         known = {name: self._symbol(name.decode()) for name in set(names)}
         places: dict[str | None, list[int]] = {}
         for i, name in enumerate(names):
@@ -239,6 +254,12 @@ class _Tally:
 
 def _joined_text(timestamps: list[bytes], prices: list[bytes]) -> TickText:
     return _new(TickText, (b",".join(timestamps), b",".join(prices)))
+
+
+def _turns(symbols: tuple[str, ...], columns: _Columns) -> Iterator[Turn]:
+    for start in range(0, len(columns[0]), len(symbols) or 1):
+        some = [column[start : start + len(symbols)] for column in columns]
+        yield _new(Turn, (symbols[: len(some[0])], *some))
 
 
 def _turn(names: list[bytes]) -> list[bytes]:

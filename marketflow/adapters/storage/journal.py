@@ -85,23 +85,33 @@ class FileJournal:
 
     def append(self, record: JournalRecord) -> None:
         start = encode_start(record)
-        length = len(start) + len(record.chunk)
-        at_ms = record.received_ms
+        chunk, at_ms = record.chunk, record.received_ms
+        length = len(start) + len(chunk)
         with self._lock:
             fits = length <= self._room and self._from_ms <= at_ms < self._until_ms
             if not fits and not self._next_segment(at_ms, length):
                 self._lose(at_ms)
                 return
-            length += len(self._header)
+            if self._header:
+                start, self._header = self._header + start, b""
+                length = len(start) + len(chunk)
             try:
-                written = os.writev(self._fd, (self._header, start, record.chunk))
+                written = os.writev(self._fd, (start, chunk))
             except OSError as error:
                 self._break_off(_reason(error), at_ms)
                 return
             if written != length:
                 self._break_off(f"only {written} of {length} bytes were taken", at_ms)
                 return
-            self._note_written(length, at_ms)
+            assert self._current is not None
+            self._since_ms = at_ms + 1
+            self._current.size_bytes += length
+            self._size += length
+            self._room -= length
+            self._dirty = True
+            self._newest_ms = at_ms
+            if self._writing.problem is not None:
+                self._writing.end(at_ms, lost_chunks=self._lost)
 
     def sync(self) -> None:
         with self._sync_lock:
@@ -136,18 +146,6 @@ class FileJournal:
             self._closed = True
             self._retire()
         self.sync()
-
-    def _note_written(self, length: int, at_ms: int) -> None:
-        assert self._current is not None
-        self._header = b""
-        self._since_ms = at_ms + 1
-        self._current.size_bytes += length
-        self._size += length
-        self._room -= length
-        self._dirty = True
-        self._newest_ms = at_ms
-        if self._writing.problem is not None:
-            self._writing.end(at_ms, lost_chunks=self._lost)
 
     def _next_segment(self, at_ms: int, length: int) -> bool:
         if self._closed:

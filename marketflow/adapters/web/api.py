@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from functools import partial
 
 from marketflow.adapters.web.failures import NO_STORE
 from marketflow.adapters.web.http1 import Request
@@ -21,6 +22,8 @@ from marketflow.application.state import Market
 from marketflow.domain.mode import Mode
 from marketflow.domain.period import Period
 
+PeriodAnswer = Callable[[str, str | None, Period], Response]
+
 _PERIOD = ("period",)
 _HEADERS = (NO_STORE,)
 _new = tuple.__new__
@@ -38,7 +41,8 @@ class PriceApi:
 
     def latest(self, _: Request, *names: str) -> Response:
         """Answer `/prices/latest/[{exchange}/]{symbol}`."""
-        return _answer(latest_json(self._prices.latest(*_series(names))))
+        exchange, symbol = names if len(names) == 2 else (None, names[0])
+        return _answer(latest_json(self._prices.latest(symbol, exchange)))
 
     def everything(self, request: Request) -> Response:
         """Answer `/prices/latest[?symbols=][&exchange=]`."""
@@ -49,51 +53,52 @@ class PriceApi:
 
     def highest(self, request: Request, *names: str) -> Response | Later:
         """Answer `/prices/highest/[{exchange}/]{symbol}[?period=]`."""
-        return self._over_period(
-            request,
-            lambda period: extreme_json(
-                self._prices.extreme(*_series(names), period, highest=True), period
-            ),
-        )
+        return self._over_period(request, names, self._highest)
 
     def lowest(self, request: Request, *names: str) -> Response | Later:
         """Answer `/prices/lowest/[{exchange}/]{symbol}[?period=]`."""
-        return self._over_period(
-            request,
-            lambda period: extreme_json(
-                self._prices.extreme(*_series(names), period, highest=False), period
-            ),
-        )
+        return self._over_period(request, names, self._lowest)
 
     def average(self, request: Request, *names: str) -> Response | Later:
         """Answer `/prices/average/[{exchange}/]{symbol}[?period=]`."""
-        return self._over_period(
-            request,
-            lambda period: average_json(self._prices.average(*_series(names), period), period),
-        )
+        return self._over_period(request, names, self._average)
 
     def stats(self, request: Request, *names: str) -> Response | Later:
         """Answer `/prices/stats/[{exchange}/]{symbol}[?period=]`."""
-        return self._over_period(
-            request,
-            lambda period: stats_json(self._prices.stats(*_series(names), period), period),
+        return self._over_period(request, names, self._stats)
+
+    def _highest(self, symbol: str, exchange: str | None, period: Period) -> Response:
+        return _answer(
+            extreme_json(self._prices.extreme(symbol, exchange, period, highest=True), period)
         )
 
-    def _over_period(self, request: Request, answer: Callable[[Period], str]) -> Response | Later:
-        period = self._period(request.query)
+    def _lowest(self, symbol: str, exchange: str | None, period: Period) -> Response:
+        return _answer(
+            extreme_json(self._prices.extreme(symbol, exchange, period, highest=False), period)
+        )
+
+    def _average(self, symbol: str, exchange: str | None, period: Period) -> Response:
+        return _answer(average_json(self._prices.average(symbol, exchange, period), period))
+
+    def _stats(self, symbol: str, exchange: str | None, period: Period) -> Response:
+        return _answer(stats_json(self._prices.stats(symbol, exchange, period), period))
+
+    def _over_period(
+        self, request: Request, names: tuple[str, ...], answer: PeriodAnswer
+    ) -> Response | Later:
+        period = self._periods.get(request.query) or self._period(request.query)
+        exchange, symbol = names if len(names) == 2 else (None, names[0])
         if self._prices.reads_store(period):
-            return Later(lambda: _answer(answer(period)))
-        return _answer(answer(period))
+            return Later(partial(answer, symbol, exchange, period))
+        return answer(symbol, exchange, period)
 
     def _period(self, query: str) -> Period:
-        period = self._periods.get(query)
-        if period is None:
-            text = parameters(query, _PERIOD).get("period")
-            if text is None:
-                return self._default
-            period = Period.parse(text, self._max_period_ms)
-            if len(self._periods) < _REMEMBERED:
-                self._periods[query] = period
+        text = parameters(query, _PERIOD).get("period")
+        if text is None:
+            return self._default
+        period = Period.parse(text, self._max_period_ms)
+        if len(self._periods) < _REMEMBERED:
+            self._periods[query] = period
         return period
 
 
@@ -150,10 +155,6 @@ def index(table: dict[str, Handler]) -> Handler:
     lines = ["marketflow: real-time prices over HTTP", "", *table, ""]
     text = "\n".join(lines).encode()
     return lambda _: Response(200, text, "text/plain; charset=utf-8")
-
-
-def _series(names: tuple[str, ...]) -> tuple[str, str | None]:
-    return (names[0], None) if len(names) == 1 else (names[1], names[0])
 
 
 def _answer(text: str) -> Response:

@@ -12,6 +12,7 @@ from marketflow.domain.period import Period
 
 _BOOL = {True: "true", False: "false"}
 _MOST = sys.float_info.max
+_FRACTIONS = tuple(f".{ms:03d}Z" for ms in range(1000))  # formatting one takes 0.2 us
 
 
 def latest_json(found: LatestPrice) -> str:
@@ -44,23 +45,21 @@ def average_json(found: AveragePrice, period: Period) -> str:
 
 def stats_json(found: PriceStats, period: Period) -> str:
     """Return the object that `/prices/stats/{symbol}` answers with."""
-    change = found.close - found.open
+    symbol, exchange, first, high, low, last, average, from_ms, to_ms, ticks = found
+    change = last - first
     # from next to nothing to a price is more per cent than a float holds, and JSON has no infinity
-    percent = min(change / found.open * 100, _MOST)
+    percent = min(change / first * 100, _MOST)
     return (
-        f'{{"symbol":"{found.symbol}","exchange":{_exchange(found.exchange)},'
-        f'"open":{found.open!r},"high":{found.high!r},"low":{found.low!r},'
-        f'"close":{found.close!r},"average":{found.average!r},'
+        f'{{"symbol":"{symbol}","exchange":{_exchange(exchange)},'
+        f'"open":{first!r},"high":{high!r},"low":{low!r},"close":{last!r},"average":{average!r},'
         f'"change":{change!r},"change_pct":{percent!r},'
-        f'"period":"{period.text}","from":{found.from_ms},"to":{found.to_ms},'
-        f'"count":{found.ticks}}}'
+        f'"period":"{period.text}","from":{from_ms},"to":{to_ms},"count":{ticks}}}'
     )
 
 
 def rfc3339(time_ms: int) -> str:
     """Return *time_ms* as `2026-05-05T12:36:52.345Z`."""
-    second = time_ms // 1000
-    return f"{_whole_second(second)}.{time_ms % 1000:03d}Z"
+    return _whole_second(time_ms // 1000) + _FRACTIONS[time_ms % 1000]
 
 
 @lru_cache(maxsize=1024)

@@ -10,7 +10,7 @@ from marketflow.application.pipeline.backoff import Throttle
 from marketflow.application.pipeline.channel import Channel
 from marketflow.application.pipeline.messages import Batch, Closing, Origin, Reset
 from marketflow.application.ports import Clock, Instant
-from marketflow.application.state import Market
+from marketflow.application.state import Market, State
 from marketflow.application.telemetry import Feed, Telemetry
 from marketflow.domain.errors import ChannelClosed
 from marketflow.domain.minute import MinuteBook, MinuteKey, MinuteRow, MinuteRules
@@ -21,10 +21,7 @@ log = logging.getLogger(__name__)
 _TAKE = 16  # batches taken at once: each may have to wait for the mirror
 _PASS_MS = 100  # late ticks within it share one row
 _WATERMARK_MS = 1_000  # how often the flusher is told it without rows
-_IDLE_S = 0.5
 _HAND_OUT_S = 5.0
-
-_new = tuple.__new__  # a named tuple's own constructor takes three times as long
 
 
 class Collector:
@@ -62,14 +59,24 @@ class Collector:
 
     def run(self) -> None:
         """Absorb until the channel is closed, then hand out every minute, open ones included."""
+        wait_s = 0.0
         while True:
             try:
-                messages = self._batches.take(_TAKE, self._wait_s())
+                messages = self._batches.take(_TAKE, wait_s)
             except ChannelClosed:
                 break
+            # one by one off the queue: what a dying thread leaves, its successor takes up
             self._taken.extend(messages)
-            self._receive_taken()
-            self.close_minutes(self._clock.now())
+            while self._taken:
+                try:
+                    self.receive(self._taken.popleft())
+                except Exception:
+                    log.exception("message could not be received")
+            now = self._clock.now()
+            wait_s = self._wait_s(now)
+            if wait_s <= 0:
+                self.close_minutes(now)
+                wait_s = self._wait_s(now)
         self._hand_out_all()
 
     def receive(self, message: Batch | Reset) -> None:
@@ -82,45 +89,43 @@ class Collector:
             # given up by its intake: order no longer matters, the ticks do
             self._settle(message)
             return
-        early = self._early.setdefault(origin, {})
+        early = self._early.get(origin)
+        if not early and message.number == self._next.get(origin, 0):  # hardly ever otherwise
+            self._next[origin] = message.number + 1
+            self._settle(message)
+            return
+        if early is None:
+            early = self._early[origin] = {}
         early[message.number] = message
         while (batch := early.pop(self._next.get(origin, 0), None)) is not None:
             self._next[origin] = batch.number + 1
             self._settle(batch)
 
-    def absorb(self, batch: Batch) -> None:
-        """Add a batch to its windows, if its intake is the current one, and to its minutes."""
+    def absorb(self, batch: Batch, complete_from_ms: int = 0) -> None:
+        """Add a batch to its windows, if its intake is the current one, and to its minutes.
+
+        Minutes begun before *complete_from_ms* are not whole and are left out.
+        """
         mode, exchange, intake = batch.origin
         state = self._market.state
         if intake == state.intake:
-            offset = batch.received_mono - batch.received_ms
-            for symbol, part in batch.parts.items():
-                pair = state.pairs[symbol]
-                rows = part.rows
-                with pair.lock:
-                    if len(rows) > 1:  # only the last can be what the pair's newest tick is
-                        add = pair.windows[exchange].add
-                        for at_ms, stat, price, timestamp_ms in rows[:-1]:
-                            add(at_ms + offset, stat, price, timestamp_ms)
-                    at_ms, stat, price, timestamp_ms = rows[-1]
-                    pair.add(exchange, at_ms + offset, stat, price, timestamp_ms)
+            self._add_to_windows(batch, state)
+        first_end_ms = complete_from_ms + self._book.rules.interval_ms
         with self._book_lock:
-            for symbol, part in batch.parts.items():
-                for end_ms, stat in part.minutes:
-                    self._book.add(_new(MinuteKey, (mode, exchange, symbol, end_ms)), stat)
+            if batch.turns_end_ms >= first_end_ms:
+                for turn in batch.turns:
+                    self._book.add_turn(mode, exchange, batch.turns_end_ms, turn)
+            for end_ms, stats in batch.minutes.items():
+                if end_ms >= first_end_ms:
+                    self._book.add(mode, exchange, end_ms, stats)
 
     def restore(self, batch: Batch, complete_from_ms: int) -> None:
         """Absorb a batch from the journal; minutes begun before *complete_from_ms* are not whole.
 
         Those feed the window only, never a row.
         """
-        interval_ms = self._book.rules.interval_ms
-        for part in batch.parts.values():
-            part.minutes[:] = [
-                minute for minute in part.minutes if minute[0] - interval_ms >= complete_from_ms
-            ]
-        self.absorb(batch)
-        self._telemetry.replayed += sum(part.ticks for part in batch.parts.values())
+        self.absorb(batch, complete_from_ms)
+        self._telemetry.replayed += batch.ticks
 
     def close_minutes(self, now: Instant) -> None:
         """Send the due rows to the flusher, and how far the journal is accounted for."""
@@ -143,13 +148,20 @@ class Collector:
         with self._book_lock:
             return list(self._book.rows(mode, symbol, exchange, from_ms, to_ms))
 
-    def _receive_taken(self) -> None:
-        # one by one off the queue: what a dying thread leaves, its successor takes up
-        while self._taken:
-            try:
-                self.receive(self._taken.popleft())
-            except Exception:
-                log.exception("message could not be received")
+    def _add_to_windows(self, batch: Batch, state: State) -> None:
+        exchange, pairs, received_ms = batch.origin.exchange, state.pairs, batch.received_ms
+        offset = batch.received_mono - received_ms
+        for turn in batch.turns:
+            ats = {at: min(at, received_ms) + offset for at in set(turn.timestamps_ms)}
+            for symbol, at, price in zip(*turn[:3], strict=True):
+                pair = pairs[symbol]
+                with pair.lock:
+                    pair.note(exchange, pair.windows[exchange].add(ats[at], price, at))
+        for symbol, part in batch.parts.items():
+            pair = pairs[symbol]
+            with pair.lock:
+                add = pair.windows[exchange].extend
+                pair.note(exchange, add(part.rows, offset, part.price, part.timestamp_ms))
 
     def _settle(self, batch: Batch) -> None:
         try:
@@ -158,8 +170,8 @@ class Collector:
                 self._offer(batch)
         except Exception:
             log.exception("batch could not be absorbed")
-            ticks = sum(part.ticks for part in batch.parts.values())
-            batch = replace(batch, parts={}, rejects={**batch.rejects, "collector": ticks})
+            rejects = {**batch.rejects, "collector": batch.ticks}
+            batch = replace(batch, parts={}, turns=(), rejects=rejects)
         finally:
             if batch.lane is not None:
                 batch.lane.settle()
@@ -177,7 +189,7 @@ class Collector:
         reset.done.set()
 
     def _count(self, batch: Batch, feed: Feed) -> None:
-        count = sum(part.ticks for part in batch.parts.values())
+        count = batch.ticks
         feed.late += batch.late
         for reason, lines in batch.rejects.items():
             feed.rejects[reason] = feed.rejects.get(reason, 0) + lines
@@ -188,14 +200,9 @@ class Collector:
             feed.skew_ms = batch.skew_ms
             feed.skew_mono = batch.received_mono
         if count:
-            newest = max(part.rows[-1].timestamp_ms for part in batch.parts.values())
-            feed.last_tick_ms = max(feed.last_tick_ms or 0, newest)
+            feed.last_tick_ms = max(feed.last_tick_ms or 0, batch.newest_ms)
             feed.last_tick_mono = batch.received_mono
-            lags: dict[int, int] = {}  # a burst shares one
-            for part in batch.parts.values():
-                for at_ms, stat, _, _ in part.rows:
-                    lags[at_ms] = lags.get(at_ms, 0) + stat[0]
-            for at_ms, ticks in lags.items():
+            for at_ms, ticks in batch.places().items():
                 feed.latency.observe((batch.received_ms - at_ms) / 1000, ticks)
         # last: a reader that sees the count finds everything else already told
         feed.aggregated += count
@@ -226,11 +233,11 @@ class Collector:
         if not self._closings.put(Closing(list(self._unsent.values()), 0), timeout=_HAND_OUT_S):
             log.error("last rows were not stored, the journal holds their ticks")
 
-    def _wait_s(self) -> float:
-        with self._book_lock:
-            due_ms = self._book.next_due_ms()
-        if due_ms is None:
-            return _IDLE_S
-        now = self._clock.now()
-        left_s = max(due_ms - now.wall_ms, self._next_pass_mono - now.mono_ms) / 1000
-        return min(_IDLE_S, max(left_s, 0.01))
+    def _wait_s(self, now: Instant) -> float:
+        # until there is a row to send, or the watermark; the book is read by its only writer
+        pass_ms = self._next_pass_mono - now.mono_ms
+        wait_ms = pass_ms + _WATERMARK_MS - _PASS_MS
+        due_ms = now.wall_ms if self._unsent else self._book.next_due_ms()
+        if due_ms is not None:
+            wait_ms = max(pass_ms, min(wait_ms, due_ms - now.wall_ms))
+        return wait_ms / 1000

@@ -22,11 +22,9 @@ class Distributor:
                 heard = self._inbox.get()
             except ChannelClosed:
                 return
-            self._route(heard)
-
-    def _route(self, heard: Heard) -> None:
-        try:
-            heard.lane.work.put(heard)
-        except ChannelClosed:
-            # its intake was given up after its deadline; the journal still has the chunk
-            log.error("chunk came too late for its workers", extra={"source": heard.lane.origin[1]})
+            try:
+                heard.lane.work.put(heard)
+            except ChannelClosed:
+                # its intake was given up after its deadline; the journal still has the chunk
+                context = {"source": heard.lane.origin.exchange}
+                log.error("chunk came too late for its workers", extra=context)

@@ -87,22 +87,18 @@ class Workers:
         return not left
 
     def _run(self, slot: int) -> None:
-        heard = self._held[slot]
-        if heard is not None:  # a predecessor died of it: once more, then it counts as failed
-            twice = self._deaths[slot] > 1
-            self._finish(slot, Batch.failed(heard) if twice else self._process(heard))
+        heard = self._held[slot]  # a predecessor died of it: once more, then it counts as failed
         while True:
-            try:
-                heard = self._lane.work.get()
-            except ChannelClosed:
-                return
-            self._held[slot] = heard
-            self._finish(slot, self._process(heard))
-
-    def _finish(self, slot: int, batch: Batch) -> None:
-        self._batches.put(batch)
-        self._held[slot] = None
-        self._deaths[slot] = 0
+            if heard is None:
+                try:
+                    heard = self._lane.work.get()
+                except ChannelClosed:
+                    return
+                self._held[slot] = heard
+            twice = self._deaths[slot] > 1
+            self._batches.put(Batch.failed(heard) if twice else self._process(heard))
+            self._held[slot] = heard = None
+            self._deaths[slot] = 0
 
     def _process(self, heard: Heard) -> Batch:
         is_our_turn = self._turn.acquire(timeout=_PATIENCE_S)

@@ -95,7 +95,7 @@ def test_lines_due_together_are_one_chunk_and_none_comes_before_its_time(replay)
     with closing(source.chunks()) as chunks:
         assert next(chunks) == b""
         for _ in bursts:
-            found = DECODER.decode(next(chunks), clock.now().wall_ms)
+            found = DECODER.decode(next(chunks), clock.now().wall_ms).by_pair()
             assert {symbol: len(ticks.prices) for symbol, ticks in found.ticks.items()} == {
                 "BTCUSDT": 1,
                 "ETHUSDT": 1,

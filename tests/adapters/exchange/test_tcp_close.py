@@ -155,7 +155,7 @@ def test_a_name_that_cannot_be_resolved_is_a_loss(exchange, monkeypatch):
 
 def test_a_socket_that_reached_itself_counts_as_refused(exchange):
     source = source_of(exchange)
-    with socket.socket() as sock, source._selector() as selector:
+    with socket.socket() as sock, source._alarm() as alarm:
         sock.bind(("127.0.0.1", 0))
         with pytest.raises(ConnectionRefusedError):
-            source._reach(sock, sock.getsockname(), selector)
+            source._reach(sock, sock.getsockname(), alarm)

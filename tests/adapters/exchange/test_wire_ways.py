@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from marketflow.adapters.exchange.wire import WireDecoder
 from marketflow.domain.tick import Ticks
 from tests.adapters.exchange.wire_lines import CATALOG, MAX_LINE, NOW, SKEW, decoder, line
 
@@ -31,6 +32,41 @@ def test_prices_stay_with_their_pair_whatever_the_order_of_lines(turn):
             assert found.ticks.get(symbol, Ticks([], [])) == expected
         strangers = sum(one in "XY" for one in order)
         assert found.rejects == ({"symbol": strangers} if strangers else {})
+
+
+@pytest.mark.parametrize(
+    ("order", "turns"),
+    [
+        ("B", ["B"]),
+        ("BE", ["BE"]),
+        ("BED" * 3, ["BED"] * 3),
+        ("BEDBE", ["BED", "BE"]),
+        ("XBE", ["BE"]),
+        ("BXE" * 2 + "BX", ["BE", "BE", "B"]),
+        ("X", []),
+        ("XYX", []),
+        ("BED" * 4, []),
+        ("BbE", []),
+        ("BEBD", []),
+    ],
+)
+def test_a_few_ticks_of_each_pair_stay_together_as_turns(order, turns):
+    names = {"B": "BTCUSDT", "b": "btcusdt", "E": "ETHUSDT", "D": "DOGEUSDT", "X": "X", "Y": "Y"}
+    lines = [line(names[who], f"{at}.50", NOW - 9 + at) for at, who in enumerate(order, 1)]
+    one = decoder(kind=WireDecoder)
+    for _ in range(2):  # the second time it knows the names
+        found = one.decode(b"".join(lines), NOW)
+        assert [turn.symbols for turn in found.turns] == [
+            tuple(names[who] for who in turn) for turn in turns
+        ]
+        assert found.by_pair() == one._line_by_line(b"".join(lines), NOW)
+    assert not (found.turns and found.ticks)
+    known = [at for at, who in enumerate(order, 1) if who not in "XY"]
+    columns = zip(*(turn[1:] for turn in found.turns), strict=True)
+    assert [[value for some in column for value in some] for column in columns] == [
+        *([NOW - 9 + at for at in known], [at + 0.5 for at in known]),
+        *([b"%d" % (NOW - 9 + at) for at in known], [b"%d.50" % at for at in known]),
+    ][: 4 if turns else 0]
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,16 @@ MAX_LINE = 65_536
 CATALOG = Catalog(["BTCUSDT", "DOGEUSDT", "ETHUSDT"], ["exchange1"])
 
 
-def decoder(max_line=MAX_LINE):
-    return WireDecoder(CATALOG, max_clock_skew_ms=SKEW, max_line=max_line)
+class ByPair(WireDecoder):
+    """A decoder that gives turns by pair too, as all the other ways do."""
+
+    def _by_pattern(self, chunk, received_ms):
+        decoded = super()._by_pattern(chunk, received_ms)
+        return decoded and decoded.by_pair()
+
+
+def decoder(max_line=MAX_LINE, kind=ByPair):
+    return kind(CATALOG, max_clock_skew_ms=SKEW, max_line=max_line)
 
 
 def line(symbol="BTCUSDT", price="100007.52446808359", timestamp=NOW):
