@@ -14,12 +14,7 @@ from marketflow.application.supervisor import Supervisor
 from marketflow.config import Config
 from marketflow.domain.errors import StorageUnavailable
 from marketflow.pipeline import Pipeline
-from marketflow.process import (
-    preempt_when_woken,
-    serve_until_signalled,
-    stay_on_one_cpu,
-    wake_without_preempting,
-)
+from marketflow.process import serve_until_signalled, stay_on_one_cpu
 from marketflow.quoting import quoting_of
 from marketflow.serving import LOOPBACK, server_of
 from marketflow.settings import ConfigError
@@ -57,12 +52,7 @@ class Service:
         self._loops = [*self._pipeline.loops, Loop("supervisor", supervisor.run)]
         if self._quoting is not None:
             self._loops += self._quoting.loops
-        self._pool = ThreadPoolExecutor(
-            config.http.workers,
-            thread_name_prefix="http-worker",
-            # one of them starts the threads of another mode
-            initializer=wake_without_preempting if config.pipeline.one_cpu else None,
-        )
+        self._pool = ThreadPoolExecutor(config.http.workers, thread_name_prefix="http-worker")
         self._server = server_of(
             config,
             self._pipeline,
@@ -79,9 +69,6 @@ class Service:
         for loop in self._loops:
             loop.start()
         self._server.start()
-        if self._config.pipeline.one_cpu:
-            for thread in self._server.threads:  # an answer should not wait for the ticks
-                preempt_when_woken(thread)
         modes.start()
         http = self._config.http
         host = f"[{http.host}]" if ":" in http.host else http.host
@@ -122,7 +109,6 @@ def run(config: Config, warnings: list[str]) -> int:
     sys.setswitchinterval(0.0005)  # the poll thread must get its turn between busy workers
     if config.pipeline.one_cpu:
         stay_on_one_cpu()
-        wake_without_preempting()
     for warning in warnings:
         log.warning(warning)
     lock = DataDirLock(config.data_dir)

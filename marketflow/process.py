@@ -44,24 +44,6 @@ def stay_on_one_cpu() -> None:
         os.sched_setaffinity(0, {allowed[os.getpid() % len(allowed)]})
 
 
-def wake_without_preempting() -> None:
-    """Let this thread, and all that it starts, not displace the running one when they are woken.
-
-    Whoever wakes another holds the interpreter: the other would only find that out and have to
-    wait. This way each thread runs once for a chunk, not two or three times: a tenth less of the
-    processor, at 150 ticks a second as at 100,000. Nothing happens where the system cannot do it,
-    nor to a thread whose policy somebody else has chosen.
-    """
-    if hasattr(os, "SCHED_BATCH"):
-        _change_policy(0, os.SCHED_OTHER, os.SCHED_BATCH)
-
-
-def preempt_when_woken(thread: threading.Thread) -> None:
-    """Undo `wake_without_preempting` for *thread*, which somebody waits for; it must be alive."""
-    if hasattr(os, "SCHED_BATCH"):
-        _change_policy(thread.native_id or 0, os.SCHED_BATCH, os.SCHED_OTHER)
-
-
 def collect_garbage_rarely() -> None:
     """Spare what is there by now from being looked through again, and look less often for more.
 
@@ -92,11 +74,3 @@ def serve_until_signalled(service: Stoppable) -> int:
         os._exit(1)  # the interpreter would wait for the pool's threads
     log.info("marketflow stopped")
     return 0
-
-
-def _change_policy(thread_id: int, policy: int, wanted: int) -> None:
-    try:
-        if os.sched_getscheduler(thread_id) == policy:
-            os.sched_setscheduler(thread_id, wanted, os.sched_param(0))
-    except OSError as error:  # a sandbox may refuse it
-        log.debug("scheduling policy stays as it is", extra={"reason": error.strerror})

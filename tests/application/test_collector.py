@@ -199,7 +199,8 @@ def test_a_batch_that_cannot_be_absorbed_does_not_hold_up_those_after_it(caplog)
     market.rig.collector.run()
     told = [record.message for record in caplog.records]
     assert told == ["batch could not be absorbed", "lines rejected"]
-    assert market.rig.telemetry.feeds["exchange1"].rejects == {"collector": 2}
+    counted = market.rig.telemetry.feeds["exchange1"]
+    assert (counted.rejects, counted.aggregated) == ({"collector": 2}, 3)
     assert price_of(market.rig) == 4.0
     assert market.feeds["exchange1"].lane.in_flight() == 0
 

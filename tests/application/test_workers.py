@@ -5,6 +5,7 @@ from time import monotonic
 
 import pytest
 
+from marketflow.application.pipeline.baton import Baton
 from marketflow.application.pipeline.channel import Channel
 from marketflow.application.pipeline.distributor import Distributor
 from marketflow.application.pipeline.lane import Lane
@@ -22,11 +23,11 @@ WAIT_S = 5.0
 class Bench:
     """Workers of one source; their batches end in a list."""
 
-    def __init__(self, decode, count=1, turn=None):
+    def __init__(self, decode, count=1, baton=None):
         self.lane = Lane(Origin(Mode.LIVE, "exchange1", 0))
         self.batches = Channel("batches", 64)
         self.workers = Workers(
-            self.lane, decode, count=count, rules=MinuteRules(), batches=self.batches, turn=turn
+            self.lane, decode, count=count, rules=MinuteRules(), batches=self.batches, baton=baton
         )
         self.sent = 0
 
@@ -51,8 +52,8 @@ class Bench:
 def new_bench():
     made = []
 
-    def new(decode, count=1, turn=None):
-        made.append(Bench(decode, count, turn))
+    def new(decode, count=1, baton=None):
+        made.append(Bench(decode, count, baton))
         made[-1].workers.start()
         return made[-1]
 
@@ -190,30 +191,30 @@ def test_the_distributor_routes_each_chunk_to_its_source(caplog):
 
 
 def test_workers_of_all_sources_take_turns(new_bench):
-    turn, seen = threading.Lock(), []
+    baton, seen = Baton(), []
 
     def decode(chunk, received_ms):
-        seen.append(turn.locked())
+        seen.append(baton.is_held())
         return Decoded(1)
 
-    benches = [new_bench(decode, 5, turn), new_bench(decode, 5, turn)]
+    benches = [new_bench(decode, 5, baton), new_bench(decode, 5, baton)]
     for bench in benches * 10:
         bench.send(b"line\n")
     for bench in benches * 10:
         bench.receive()
     assert seen == [True] * 20
-    assert not turn.locked()
+    assert not baton.is_held()
 
 
 def test_who_is_stuck_does_not_keep_the_others_from_their_turn(new_bench):
-    turn, stuck, go_on = threading.Lock(), threading.Event(), threading.Event()
+    baton, stuck, go_on = Baton(), threading.Event(), threading.Event()
 
     def wait_for_it(chunk, received_ms):
         stuck.set()
         go_on.wait(WAIT_S)
         return Decoded(1)
 
-    slow, quick = new_bench(wait_for_it, 1, turn), new_bench(wire_decoder().decode, 1, turn)
+    slow, quick = new_bench(wait_for_it, 1, baton), new_bench(wire_decoder().decode, 1, baton)
     slow.send(b"line\n")
     assert stuck.wait(WAIT_S)
     quick.send(line("BTCUSDT", 1.5, NOW))

@@ -99,12 +99,12 @@ STEPS = st.lists(
         st.lists(
             st.tuples(st.integers(-3, 9), st.sampled_from([0.3, 1.0, 1.5, 99999.99])),
             min_size=1,
-            max_size=24,
+            max_size=18,
         ),
         st.integers(0, 60),
     ),
     min_size=1,
-    max_size=12,
+    max_size=6,
 )
 
 
@@ -131,8 +131,8 @@ def test_ticks_one_by_one_and_rows_of_many_equal_brute_force_whenever_one_asks(s
         if how == "ask":
             check(window, oracle, oracle.ticks[-1][0] - duration)
         at = oracle.ticks[-1][0] - duration // 20
-    for duration in (0, 1, 10, 100, SPAN):
-        check(window, oracle, oracle.ticks[-1][0] - duration)
+    for edge in {tick[0] for tick in oracle.ticks}:
+        check(window, oracle, edge)
 
 
 def test_random_walks_of_every_rate_equal_brute_force_after_expiry_and_compaction():
@@ -220,7 +220,12 @@ def test_of_equal_prices_at_one_place_the_newest_timestamp_is_told_however_they_
 def test_a_vast_price_costs_the_means_after_it_nothing(vast):
     rng, window, oracle = random.Random(1), PriceWindow(1_000), Oracle()
     for at in range(10, 30_000, 10):
-        add(window, oracle, at, [vast] * 2 if at < 50 else [0.3 * (1 + rng.random() / 100)])
+        if at < 50:
+            add(window, oracle, at, [vast] * 2)
+        else:
+            price = 0.3 * (1 + rng.random() / 100)
+            window.add(at, price, at)
+            oracle.add(at, Ticks([at], [price]))
         if at < 200:
             mean = window.mean(0)
             assert isclose(mean.total, fsum(tick[1] for tick in oracle.ticks), rel_tol=1e-9)

@@ -1,12 +1,12 @@
 """Everything that listens and decodes for one mode: started as one, stopped as one."""
 
 import logging
-import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from time import monotonic
 
 from marketflow.application.pipeline.backoff import Backoff
+from marketflow.application.pipeline.baton import Baton
 from marketflow.application.pipeline.channel import Channel
 from marketflow.application.pipeline.lane import Lane
 from marketflow.application.pipeline.listener import Listener
@@ -49,7 +49,7 @@ class Intake:
         self._listeners: list[Listener] = []
         self._loops: list[Loop] = []
         self._pools: list[Workers] = []
-        self._turn = threading.Lock()  # of all sources' workers
+        self._baton = Baton()  # of all sources' workers
         for source in sources:
             self._add(source, plumbing)
 
@@ -122,7 +122,7 @@ class Intake:
                 count=plumbing.workers_per_source,
                 rules=plumbing.rules,
                 batches=plumbing.batches,
-                turn=self._turn,
+                baton=self._baton,
             )
         )
 
