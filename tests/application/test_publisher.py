@@ -371,7 +371,10 @@ def test_an_offer_waits_for_nothing_while_the_mirror_hangs(mirror, clock):
     assert [at for at, _ in mirror.ticks(BTC)] == list(range(1, 101))
 
 
-def test_a_mirror_that_keeps_taking_sets_the_pace_and_misses_nothing(mirror, clock):
+def test_a_mirror_that_keeps_taking_sets_the_pace_and_misses_nothing(mirror, clock, monkeypatch):
+    # a busy machine must not make it look stuck
+    monkeypatch.setattr(publisher_module, "_PATIENCE_S", 10.0)
+    monkeypatch.setattr(publisher_module, "_STUCK_S", 10.0)
     publisher = publisher_of(mirror, clock, flush_interval_ms=1, max_bytes=100_000)
     feed = Feed(publisher)
     publisher.flush(clock.advance(1_000))
