@@ -77,7 +77,7 @@ def start_stock(processes: Processes) -> str:
 def start_uvicorn(processes: Processes, *, as_it_comes: bool = False) -> str:
     """Start uvicorn with uvloop and httptools; return its address.
 
-    Unless *as_it_comes* it writes no access log, which more than doubles its rate.
+    Unless *as_it_comes* it writes no access log, which about doubles its rate.
     """
     port = free_port()
     arguments = [sys.executable, "-m", "uvicorn", "bench.references:raw", "--port", str(port)]
